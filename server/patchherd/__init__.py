@@ -1,0 +1,1 @@
+"""Patchherd: Ansible-native patch management server."""
