@@ -1,1 +1,2 @@
 """Patchherd: Ansible-native patch management server."""
+__version__ = "0.1.0"

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""The web application: wires the rooms together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+
+from patchherd import __version__, database, http
+from patchherd.settings import Settings
+
+OPENAPI = {
+    "API_TITLE": "Patchherd",
+    "API_VERSION": __version__,
+    "OPENAPI_VERSION": "3.0.3",
+    "OPENAPI_URL_PREFIX": "/api",
+    "OPENAPI_JSON_PATH": "openapi.json",
+}
+
+
+def create_app(settings: Settings) -> Flask:
+    """The WSGI application. `settings` must carry a secret key; the database must be migrated."""
+    database.configure(settings.resolved_database_url, connections=settings.threads + 8)
+    app = Flask("patchherd", static_folder=None)
+    app.config.update(OPENAPI)
+    app.config["SECRET_KEY"] = settings.secret_key
+    app.config["PATCHHERD"] = settings
+    http.install(app, settings)
+    api = http.RestApi(app)
+    for blueprint, options in _rooms(settings):
+        api.register_blueprint(blueprint, **options)
+    return app
+
+
+def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
+    return []

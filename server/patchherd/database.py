@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Connections, transactions and field types, the same for SQLite and PostgreSQL.
+
+Rooms define models on `BaseModel`; `configure` points all of them at one database for the life of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import peewee
+from playhouse.pool import PooledPostgresqlDatabase, PooledSqliteDatabase
+
+from patchherd.errors import SettingsError
+
+db = peewee.DatabaseProxy()
+
+SQLITE_PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": "normal",
+    "foreign_keys": 1,
+    "busy_timeout": 10_000,
+    "cache_size": -8_000,  # KiB, per connection
+    "temp_store": "memory",
+}
+
+# One writer at a time inside this process: waiting here is fair and cheap, SQLite's busy back-off is neither.
+_sqlite_write_lock = threading.RLock()
+
+
+class BaseModel(peewee.Model):
+    """Base of all models."""
+
+    class Meta:
+        database = db
+        legacy_table_names = False
+
+
+class UtcField(peewee.BigIntegerField):
+    """A moment: aware UTC datetime in Python, milliseconds since the epoch in the database."""
+
+    def db_value(self, value: datetime | int | None) -> int | None:
+        if isinstance(value, datetime):
+            return int(value.timestamp() * 1000)
+        return value
+
+    def python_value(self, value: int | None) -> datetime | None:
+        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+
+
+class JsonField(peewee.TextField):
+    """Any JSON value, kept as compact text."""
+
+    def db_value(self, value: Any) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+    def python_value(self, value: str | None) -> Any:
+        return None if value is None else msgspec.json.decode(value)
+
+
+def now() -> datetime:
+    """The current moment, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def configure(url: str, connections: int = 24) -> peewee.Database:
+    """Bind all models to the database at `url`, with a pool of at most `connections`.
+
+    Raises SettingsError for a URL that is neither sqlite nor postgresql.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        path = Path(unquote(parts.path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        database: peewee.Database = PooledSqliteDatabase(
+            str(path), pragmas=SQLITE_PRAGMAS, max_connections=connections, timeout=30, check_same_thread=False
+        )
+    elif parts.scheme in {"postgresql", "postgres"}:
+        database = PooledPostgresqlDatabase(
+            unquote(parts.path.lstrip("/")),
+            host=parts.hostname,
+            port=parts.port or 5432,
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or "") or None,
+            max_connections=connections,
+            timeout=30,
+            prefer_psycopg3=True,
+        )
+    else:
+        raise SettingsError("database_url: sqlite:////abs/path.db or postgresql://user@host:port/name is needed")
+    if db.obj is not None:
+        close_all()
+    db.initialize(database)
+    return database
+
+
+def close_all() -> None:
+    """Close every pooled connection of this process (before a fork, at the end)."""
+    if db.obj is not None:
+        db.obj.close_all()
+
+
+def is_sqlite() -> bool:
+    return isinstance(db.obj, peewee.SqliteDatabase)
+
+
+@contextlib.contextmanager
+def connection() -> Iterator[None]:
+    """A pooled connection for the block; nested use keeps the outer one."""
+    opened = db.connect(reuse_if_open=True)
+    try:
+        yield
+    finally:
+        if opened:
+            db.close()
+
+
+@contextlib.contextmanager
+def write_transaction() -> Iterator[None]:
+    """One transaction around every change of more than one row; nested use joins as a savepoint."""
+    if is_sqlite():
+        with _sqlite_write_lock, db.atomic("IMMEDIATE"):
+            yield
+    else:
+        with db.atomic():
+            yield
+
+
+def chunked(rows: list[Any], columns: int) -> Iterator[list[Any]]:
+    """Slices of `rows` that stay below the 32,766 variables of one SQLite statement."""
+    size = max(1, 30_000 // columns)
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

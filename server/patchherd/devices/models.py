@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Devices and groups: one row a machine, whatever protocol its agent speaks."""
+
+from __future__ import annotations
+
+import peewee
+
+from patchherd.database import BaseModel, JsonField, UtcField
+
+
+class DeviceGroup(BaseModel):
+    """A named group of devices."""
+
+    uuid = peewee.CharField(max_length=36, unique=True)
+    name = peewee.CharField(max_length=255, unique=True)
+    description = peewee.TextField(default="")
+    color = peewee.CharField(max_length=16, default="#3B82F6")
+    created_at = UtcField()
+
+
+class Device(BaseModel):
+    """A machine. What its agent says is kept apart from what the operator says."""
+
+    uuid = peewee.CharField(max_length=36, unique=True)
+    friendly_name = peewee.CharField(max_length=255)
+    notes = peewee.TextField(default="")
+    enrolment_metadata = JsonField(default=dict)
+    created_at = UtcField()
+    updated_at = UtcField()
+    deleted_at = UtcField(null=True, index=True)
+    approved = peewee.BooleanField(default=True)
+
+    # identity and system, as reported
+    machine_id = peewee.CharField(max_length=255, null=True, index=True)
+    hostname = peewee.CharField(max_length=255, null=True, index=True)
+    ip_address = peewee.CharField(max_length=64, null=True, index=True)
+    os_family = peewee.CharField(max_length=16, null=True)
+    """debian, redhat, windows; null while unknown."""
+    os_id = peewee.CharField(max_length=64, null=True)
+    os_name = peewee.CharField(max_length=255, null=True)
+    os_version = peewee.CharField(max_length=255, null=True)
+    os_version_id = peewee.CharField(max_length=64, null=True)
+    os_architecture = peewee.CharField(max_length=32, null=True)
+    agent_version = peewee.CharField(max_length=64, null=True)
+    kernel_running = peewee.CharField(max_length=255, null=True)
+    kernel_installed = peewee.CharField(max_length=255, null=True)
+    boot_id = peewee.CharField(max_length=64, null=True)
+    reboot_required = peewee.BooleanField(null=True)
+    reboot_reason = peewee.TextField(null=True)
+    facts = JsonField(default=dict)
+    """The rest of the newest report: hardware, disks, network, load, repositories, problems."""
+
+    # signs of life
+    last_heartbeat = UtcField(null=True, index=True)
+    last_report = UtcField(null=True)
+
+    # SSH host keys: `pinned` is what Ansible trusts, `reported` what the agent said last
+    ssh_host_keys = JsonField(default=list)
+    reported_host_keys = JsonField(default=list)
+
+    # how Ansible reaches it; null = derived from the operating system
+    connection = peewee.CharField(max_length=16, null=True)
+    address = peewee.CharField(max_length=255, null=True)
+    port = peewee.IntegerField(null=True)
+    remote_user = peewee.CharField(max_length=64, null=True)
+    become = peewee.BooleanField(null=True)
+    shell = peewee.CharField(max_length=16, null=True)
+    python = peewee.CharField(max_length=255, null=True)
+
+    # patch state, kept by the packages room: what dashboards count without a join
+    patch_status = peewee.CharField(max_length=16, default="unknown", index=True)
+    """missing, current, unknown."""
+    patch_reason = peewee.TextField(null=True)
+    """Why the status is unknown."""
+    missing = peewee.IntegerField(null=True)
+    missing_security = peewee.IntegerField(null=True)
+    metadata_updated = UtcField(null=True)
+    evaluated_at = UtcField(null=True)
+
+
+class GroupMember(BaseModel):
+    """Membership of a device in a group."""
+
+    group = peewee.ForeignKeyField(DeviceGroup, on_delete="CASCADE", backref="members")
+    device = peewee.ForeignKeyField(Device, on_delete="CASCADE", backref="memberships")
+
+    class Meta:
+        primary_key = peewee.CompositeKey("group", "device")
+        indexes = ((("device",), False),)

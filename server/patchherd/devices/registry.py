@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Create, find and change devices and groups."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from patchherd.database import chunked, now, write_transaction
+from patchherd.devices.models import Device, DeviceGroup, GroupMember
+from patchherd.errors import BadRequest, Conflict, Gone, NotFound, invalid
+
+DEBIAN_IDS = frozenset({"debian", "ubuntu", "linuxmint", "raspbian", "pop", "proxmox", "devuan", "kali"})
+REDHAT_IDS = frozenset(
+    {"rhel", "redhat", "rocky", "almalinux", "alma", "centos", "fedora", "ol", "oracle", "amzn", "scientific"}
+)
+
+_HOST_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
+_SSH_KEY = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,3000}={0,2}$")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def create_device(
+    friendly_name: str,
+    *,
+    machine_id: str | None = None,
+    metadata: dict[str, Any] | None = None,
+    notes: str = "",
+    groups: Iterable[int] = (),
+    approved: bool = True,
+) -> Device:
+    """A new device that has not reported yet; `groups` are group ids."""
+    moment = now()
+    device = Device.create(
+        uuid=str(uuid.uuid4()),
+        friendly_name=friendly_name,
+        machine_id=machine_id,
+        enrolment_metadata=metadata or {},
+        notes=notes,
+        approved=approved,
+        created_at=moment,
+        updated_at=moment,
+        patch_reason="no report yet",
+    )
+    for group in groups:
+        GroupMember.create(group=group, device=device)
+    return device
+
+
+def find_device(reference: int | str) -> Device:
+    """The device with this id, UUID or (when only one has it) host name.
+
+    Raises NotFound; Gone for a deleted one; Conflict for a host name that several devices have.
+    """
+    text = str(reference).strip().strip('"')
+    if text.isdigit():
+        found = list(Device.select().where(Device.id == int(text)).limit(1)) if len(text) < 10 else []
+    elif len(text) == 36 and text.count("-") == 4:
+        found = list(Device.select().where(Device.uuid == text.lower()))
+    else:
+        found = list(Device.select().where((Device.hostname == text) & Device.deleted_at.is_null()).limit(2))
+        if len(found) > 1:
+            raise Conflict("Ambiguous host name", f"several devices are called {text}: use the id")
+    if not found:
+        raise NotFound("Device not found", f"no device {text[:80]}")
+    if found[0].deleted_at is not None:
+        raise Gone("Device deleted", f"device {text} was deleted")
+    return found[0]
+
+
+def delete_device(device: Device) -> None:
+    """Soft delete: the row stays for history, its credentials no longer count."""
+    Device.update(deleted_at=now(), updated_at=now()).where(Device.id == device.id).execute()
+
+
+def touch_heartbeat(device_id: int, moment: datetime | None = None) -> None:
+    """Note a sign of life."""
+    Device.update(last_heartbeat=moment or now()).where(Device.id == device_id).execute()
+
+
+def is_online(device: Device, online_seconds: int, moment: datetime | None = None) -> bool:
+    """Whether the last heartbeat is recent enough; always computed, never stored."""
+    beat = device.last_heartbeat
+    return beat is not None and (moment or now()) - beat <= timedelta(seconds=online_seconds)
+
+
+def os_family(os_id: str | None, os_name: str | None, id_like: Iterable[str] = ()) -> str | None:
+    """debian, redhat or windows from os-release ID, ID_LIKE or a free operating system name; None when unknown."""
+    words = [word.lower() for word in [os_id or "", *id_like] if word]
+    words += re.findall(r"[a-z]+", (os_name or "").lower())
+    joined = " ".join(words)
+    if "windows" in joined:
+        return "windows"
+    for word in words:
+        if word in DEBIAN_IDS:
+            return "debian"
+        if word in REDHAT_IDS:
+            return "redhat"
+    return "redhat" if "red hat" in joined else None
+
+
+def clean_text(value: Any, limit: int) -> str | None:
+    """A reported string without control characters, cut to `limit`; None for empty and non-text values."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        return None
+    return _CONTROL.sub("", value).strip()[:limit] or None
+
+
+def clean_address(value: Any) -> str | None:
+    """A usable IP address as canonical text, else None."""
+    try:
+        address = ipaddress.ip_address(str(value).strip())
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    return None if address.is_unspecified or address.is_multicast else str(address)
+
+
+def clean_host_keys(values: Any) -> list[str]:
+    """The well-formed SSH public keys among `values` (type and base64, no comment), sorted, at most 8."""
+    keys = set()
+    for value in values if isinstance(values, list) else []:
+        key = " ".join(str(value).split()[:2])
+        if _SSH_KEY.match(key):
+            keys.add(key)
+    return sorted(keys)[:8]
+
+
+def set_connection(device: Device, changes: dict[str, Any]) -> None:
+    """Change how Ansible reaches the device: connection, address, port, remote_user, become, shell, python.
+
+    Raises BadRequest that names the field. Values become SSH arguments and variables, so they are held to strict forms.
+    """
+    address = changes.get("address")
+    if address is not None and not (clean_address(address) or _HOST_NAME.match(address)):
+        raise invalid("address", "an IP address or a host name is needed", value=address)
+    user = changes.get("remote_user")
+    if user is not None and not re.match(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}$", user):
+        raise invalid("remote_user", "letters, digits and _ . @ \\ - are allowed, starting with a letter or digit")
+    python = changes.get("python")
+    if python is not None and not re.match(r"^/[A-Za-z0-9_./-]{1,200}$", python):
+        raise invalid("python", "an absolute path is needed", value=python)
+    Device.update(**changes, updated_at=now()).where(Device.id == device.id).execute()
+
+
+def accept_host_keys(device: Device) -> None:
+    """Trust the SSH host keys that the device reported last."""
+    if not device.reported_host_keys:
+        raise BadRequest("No host keys", "the device has not reported SSH host keys")
+    Device.update(ssh_host_keys=device.reported_host_keys, updated_at=now()).where(Device.id == device.id).execute()
+
+
+# -- groups ----------------------------------------------------------------------------------------------------------
+
+
+def create_group(name: str, description: str = "", color: str = "#3B82F6") -> DeviceGroup:
+    """A new, empty group. Raises Conflict when the name is taken."""
+    with write_transaction():
+        if DeviceGroup.select().where(DeviceGroup.name == name).exists():
+            raise Conflict("Name already taken", f"a group named {name} exists")
+        return DeviceGroup.create(
+            uuid=str(uuid.uuid4()), name=name, description=description, color=color, created_at=now()
+        )
+
+
+def find_group(reference: int | str) -> DeviceGroup:
+    """The group with this id, UUID or name. Raises NotFound."""
+    text = str(reference)
+    where = (DeviceGroup.uuid == text) | (DeviceGroup.name == text)
+    if text.isdigit() and len(text) < 10:
+        where = where | (DeviceGroup.id == int(text))
+    group = DeviceGroup.get_or_none(where)
+    if group is None:
+        raise NotFound("Host group not found", f"no group {text[:80]}")
+    return group
+
+
+def set_members(group: DeviceGroup, device_ids: Iterable[int]) -> None:
+    """Make exactly these devices the members of the group. Raises NotFound for an unknown device, changing nothing."""
+    wanted = sorted(set(device_ids))
+    with write_transaction():
+        known: set[int] = set()
+        for part in chunked(wanted, 1):
+            known.update(row.id for row in Device.select(Device.id).where(Device.id.in_(part)))
+        if missing := [device for device in wanted if device not in known]:
+            raise NotFound("Device not found", f"no device {missing[0]}")
+        GroupMember.delete().where(GroupMember.group == group).execute()
+        for part in chunked([{"group": group.id, "device": device} for device in wanted], 2):
+            GroupMember.insert_many(part).execute()

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""What every request and answer has in common: bodies, errors, connections, headers, logs."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterable
+from io import BytesIO
+from typing import Any
+
+import msgspec
+import peewee
+import structlog
+from flask import Flask, Response, current_app, g, request
+from flask.json.provider import JSONProvider
+from flask_smorest import Api, Blueprint
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import HTTPException
+
+from patchherd import database
+from patchherd.errors import ApiError, BadRequest, TooLarge, error_body, field_error
+from patchherd.settings import Settings
+
+log = structlog.get_logger("patchherd.http")
+
+StartResponse = Callable[..., Any]
+WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+class CompactJson(JSONProvider):
+    """Compact JSON without a space after the colon: scripts in the field grep for it."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return msgspec.json.encode(obj).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return msgspec.json.decode(s)
+
+
+class Parser(FlaskParser):
+    """Request parsing that answers 400, as the contracts say, with one row an invalid field."""
+
+    DEFAULT_VALIDATION_STATUS = 400
+
+    def handle_error(self, error: Any, req: Any, schema: Any, *, error_status_code: Any, error_headers: Any) -> None:  # type: ignore[override]
+        rows = []
+        for location, messages in error.messages.items():
+            place = {"json": "body", "json_or_form": "body", "form": "body"}.get(location, location)
+            rows += [field_error(path, msg, place) for path, msg in _flatten(messages)]
+        summary = "; ".join(f"{row['path']}: {row['msg']}" if row["path"] else row["msg"] for row in rows)
+        raise BadRequest("Validation failed", summary, errors=rows)
+
+
+def _flatten(messages: Any, path: str = "") -> Iterable[tuple[str, str]]:
+    """(path, message) pairs of marshmallow's nested messages; list items read `hosts[0].friendly_name`."""
+    if isinstance(messages, dict):
+        for key, value in messages.items():
+            step = "" if key == "_schema" else f"[{key}]" if isinstance(key, int) else f".{key}" if path else str(key)
+            yield from _flatten(value, path + step)
+    elif isinstance(messages, list):
+        for value in messages:
+            yield from _flatten(value, path)
+    else:
+        yield path, str(messages)
+
+
+class Room(Blueprint):
+    """A blueprint whose arguments are parsed by `Parser`."""
+
+    ARGUMENTS_PARSER = Parser()
+
+
+class RestApi(Api):
+    """flask-smorest with Patchherd's error body."""
+
+    def handle_http_exception(self, error: HTTPException) -> Any:
+        if error.response is not None:
+            return error.response
+        code = error.code or 500
+        if code == 400 and isinstance(error.__cause__, ValueError):
+            body = error_body("Malformed JSON", str(error.__cause__))
+        elif code >= 500:
+            body = error_body("Internal server error")
+        else:
+            body = error_body(error.name, error.description)
+        return current_app.response_class(
+            current_app.json.dumps(body), code, [h for h in error.get_headers() if h[0] != "Content-Type"],
+            mimetype="application/json",
+        )
+
+
+class EdgeMiddleware:
+    """Runs before routing: proxy headers, `/path/` = `/path`, gzip bodies inflated within the body limit."""
+
+    def __init__(self, app: WsgiApp, settings: Settings) -> None:
+        self.app = app
+        self.limit = settings.max_body_bytes
+        self.proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies]
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        self._apply_forwarded(environ)
+        path = environ.get("PATH_INFO", "")
+        if len(path) > 1 and path.endswith("/"):
+            environ["PATH_INFO"] = path.rstrip("/") or "/"
+        if environ.get("HTTP_CONTENT_ENCODING", "").lower() == "gzip":
+            try:
+                body = self._inflate(environ)
+            except TooLarge as exc:
+                return _refuse(start_response, "413 Request Entity Too Large", exc)
+            except BadRequest as exc:
+                return _refuse(start_response, "400 Bad Request", exc)
+            environ["wsgi.input"] = BytesIO(body)
+            environ["CONTENT_LENGTH"] = str(len(body))
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
+            del environ["HTTP_CONTENT_ENCODING"]
+        return self.app(environ, start_response)
+
+    def _apply_forwarded(self, environ: dict[str, Any]) -> None:
+        """Walk X-Forwarded-For from the right over trusted proxies; the first other address is the client."""
+        forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
+        if not self.proxies or not self._trusted(environ.get("REMOTE_ADDR", "")):
+            return
+        for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
+            environ["REMOTE_ADDR"] = hop
+            if not self._trusted(hop):
+                break
+        scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").split(",")[-1].strip()
+        if scheme in {"http", "https"}:
+            environ["wsgi.url_scheme"] = scheme
+        if host := environ.get("HTTP_X_FORWARDED_HOST", "").split(",")[-1].strip():
+            environ["HTTP_HOST"] = host
+
+    def _trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        mapped = getattr(parsed, "ipv4_mapped", None) or parsed
+        return any(mapped in network for network in self.proxies)
+
+    def _inflate(self, environ: dict[str, Any]) -> bytes:
+        """The inflated body; raises TooLarge over the limit, BadRequest for what is no gzip."""
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length > self.limit:
+            raise TooLarge
+        inflater = zlib.decompressobj(wbits=31)
+        try:
+            body = inflater.decompress(environ["wsgi.input"].read(length), self.limit + 1)
+        except zlib.error as exc:
+            raise BadRequest("Malformed gzip body") from exc
+        if len(body) > self.limit:
+            raise TooLarge
+        if not inflater.eof:
+            raise BadRequest("Malformed gzip body", "the body ends before the gzip stream does")
+        return body
+
+
+def _refuse(start_response: StartResponse, status: str, error: ApiError) -> list[bytes]:
+    body = msgspec.json.encode(error.body())
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Give `app` its JSON, error, connection and header behaviour."""
+    app.json = CompactJson(app)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.wsgi_app = EdgeMiddleware(app.wsgi_app, settings)  # type: ignore[method-assign]
+
+    @app.before_request
+    def open_connection() -> None:
+        g.started = time.perf_counter()
+        database.db.connect(reuse_if_open=True)
+
+    @app.teardown_request
+    def close_connection(exc: BaseException | None) -> None:
+        if not database.db.is_closed():
+            database.db.close()
+
+    @app.errorhandler(ApiError)
+    def answer_error(error: ApiError) -> Response:
+        response = app.response_class(app.json.dumps(error.body()), error.status, mimetype="application/json")
+        response.headers.update(error.headers)
+        return response
+
+    @app.errorhandler(peewee.PeeweeException)
+    @app.errorhandler(Exception)
+    def answer_fault(error: Exception) -> Any:
+        log.exception("request failed", method=request.method, path=request.path)
+        return app.response_class(app.json.dumps(error_body("Internal server error")), 500, mimetype="application/json")
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        headers = response.headers
+        headers.setdefault("X-Content-Type-Options", "nosniff")
+        headers.setdefault("X-Frame-Options", "DENY")
+        headers.setdefault("Referrer-Policy", "same-origin")
+        headers.setdefault("Cache-Control", "no-store")
+        log.debug(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            ms=round((time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 1),
+            client=request.remote_addr,
+        )
+        return response
+
+
+def base_url(settings: Settings) -> str:
+    """The URL that hosts are told to use for this server, without a trailing slash."""
+    return (settings.public_url or request.host_url).rstrip("/")
+
+
+_HOST_PORT = re.compile(r"^[A-Za-z0-9.\-\[\]:]+$")
+
+
+def check_host_header() -> None:
+    """Refuse Host headers that could smuggle text into generated scripts and links."""
+    if not _HOST_PORT.match(request.host):
+        raise BadRequest("Malformed Host header")

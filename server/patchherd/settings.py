@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Every setting of the server, typed, in one place.
+
+A value comes from the first of: an explicit override (command line), the environment (`PATCHHERD_<NAME>`),
+`patchherd.toml` in the data directory, the default written here.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from patchherd.errors import SettingsError
+
+WELL_KNOWN_SECRETS = frozenset(
+    {"admin", "adminadmin", "changeit", "changeme", "default", "passw0rd", "password", "patchherd", "secret"}
+)
+MIN_PASSWORD_LENGTH = 8
+MIN_SECRET_KEY_LENGTH = 32
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings; `load_settings` builds and checks one."""
+
+    data: Path
+    """Directory that holds database, queue, keys and run files."""
+    mode: Literal["production", "development"] = "production"
+    host: str = "127.0.0.1"
+    port: Port = 8480
+    public_url: str = ""
+    """URL under which hosts reach this server; empty: taken from each request."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks whose X-Forwarded-* headers count."""
+
+    database_url: str = ""
+    """`sqlite:////abs/path.db` or `postgresql://user:password@host:port/name`; empty: SQLite in the data directory."""
+    queue_url: str = ""
+    """Huey storage: `redis://…` or `postgresql://…` across machines; empty: SQLite in the data directory."""
+    secret_key: str = ""
+    """Signs sessions and tokens, encrypts stored connection secrets; empty: generated once into the data directory."""
+    admin_password: str = ""
+    """Password of the first user `admin`; empty: generated and printed once."""
+
+    api_version: Annotated[str, msgspec.Meta(pattern=r"^v[0-9]+$")] = "v1"
+    credential_prefix: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9]{1,15}$")] = "patchmon"
+    """First part of enrolment token keys and host api ids, as agents in the field expect it."""
+    threads: Positive = 16
+    """Request threads of each API process."""
+    processes: int = 0
+    """API processes; 0: one on SQLite, two per core on PostgreSQL."""
+    max_body_bytes: Positive = 20 * 1024 * 1024
+    """Limit of a request body, after inflating it."""
+
+    online_seconds: Positive = 300
+    """A device is ONLINE while its last heartbeat is at most this old."""
+    stale_hours: Positive = 26
+    """Older reports, and older package metadata, prove nothing: the device's patches are unknown."""
+    access_token_minutes: Positive = 60
+    session_hours: Positive = 12
+    host_key_cost: Annotated[int, msgspec.Meta(ge=4, le=15)] = 5
+    """bcrypt cost of host API keys, which are 256 random bits."""
+
+    jobs: Positive = 2
+    """Ansible jobs that run at the same time."""
+    forks: Positive = 10
+    """Hosts that one Ansible job works on at the same time."""
+    lease_seconds: Annotated[int, msgspec.Meta(ge=5, le=50)] = 20
+    """A running job whose worker has not renewed its lease for so long is taken up again."""
+    job_timeout_minutes: Positive = 240
+    collections_path: str = ""
+    """Directory that holds `ansible_collections`; empty: this package's checkout, then Ansible's defaults."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    @property
+    def resolved_database_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data.resolve() / 'patchherd.db'}"
+
+    @property
+    def on_sqlite(self) -> bool:
+        return self.resolved_database_url.startswith("sqlite:")
+
+    @property
+    def ssh_key(self) -> Path:
+        return self.data / "ssh" / "id_ed25519"
+
+    @property
+    def api_prefix(self) -> str:
+        return f"/api/{self.api_version}"
+
+
+def load_settings(data: Path, **overrides: Any) -> Settings:
+    """Read and check the settings of the server that keeps its state in `data`.
+
+    Raises SettingsError, which names the setting and its rule.
+    """
+    values: dict[str, Any] = {}
+    file = data / "patchherd.toml"
+    if file.exists():
+        try:
+            values.update(tomllib.loads(file.read_text()))
+        except tomllib.TOMLDecodeError as exc:
+            raise SettingsError(f"{file}: {exc}") from exc
+    for name in Settings.__struct_fields__:
+        text = os.environ.get(f"PATCHHERD_{name.upper()}")
+        if text is not None:
+            is_list = name == "trusted_proxies"
+            values[name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    values["data"] = str(data)
+    try:
+        settings = msgspec.convert(values, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as exc:
+        raise SettingsError(str(exc).replace("`$.", "`")) from exc
+    _refuse_weak_secrets(settings)
+    return settings
+
+
+def _refuse_weak_secrets(settings: Settings) -> None:
+    if settings.mode == "development":
+        return
+    key, password = settings.secret_key, settings.admin_password
+    if key and (len(key) < MIN_SECRET_KEY_LENGTH or key.lower() in WELL_KNOWN_SECRETS):
+        raise SettingsError(f"secret_key: production mode needs at least {MIN_SECRET_KEY_LENGTH} random characters")
+    if password and (len(password) < MIN_PASSWORD_LENGTH or password.lower() in WELL_KNOWN_SECRETS):
+        raise SettingsError(
+            f"admin_password: production mode refuses well-known ones and those under {MIN_PASSWORD_LENGTH} characters"
+        )
+
+
+def with_secret_key(settings: Settings) -> Settings:
+    """The same settings with a secret key: the configured one, or one generated once into the data directory (0600)."""
+    if settings.secret_key:
+        return settings
+    file = settings.data / "secret.key"
+    if not file.exists():
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = settings.data / f".secret.key.{os.getpid()}"
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+            out.write(secrets.token_hex(32))
+        try:
+            os.link(partial, file)  # the first of two servers starting at once wins
+        except FileExistsError:
+            pass
+        finally:
+            partial.unlink()
+    return msgspec.structs.replace(settings, secret_key=file.read_text().strip())
