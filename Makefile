@@ -67,6 +67,6 @@ lock: $(DEV) ## resolve pyproject.toml into requirements*.txt (LOCK_ARGS=--upgra
 system-packages: ## apt-get install what the tests use (root on Debian or Ubuntu)
 	@tools/install-system-packages tests/apt-packages.txt tests/lab/apt-packages.txt
 
-clean: ## remove .venv, caches and build results; .data stays
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build dist server/*.egg-info
+clean: ## remove .venv, tool caches and build results; .data and .cache (downloads) stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible build dist server/*.egg-info
 	find server tests tools plugins -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
