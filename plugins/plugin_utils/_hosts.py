@@ -1,0 +1,159 @@
+# Copyright (c) 2026, Patchherd contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From records of the server to names, groups and connection variables. PRIVATE to the collection.
+
+A managed host decides what its record says. Nothing of it may become an option of ssh, a line of known_hosts, a second
+host or a template, so what goes into a connection is matched against the form it must have.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import re
+import shlex
+
+from ansible.inventory.group import to_safe_group_name
+
+_DNS_NAME = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?\Z")
+_USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\$-]{0,103}\Z")
+_PYTHON = re.compile(r"^/[A-Za-z0-9_.+/-]{1,200}\Z")
+_AGENT_ID = re.compile(r"^[A-Za-z0-9-]{1,64}\Z")
+_KEY = re.compile(r"^([a-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,4096}={0,2})\Z")
+_KEY_TYPES = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)\Z")
+
+CONNECTIONS = ("ssh", "psrp", "winrm", "local")
+SHELLS = ("sh", "powershell", "cmd")
+
+# Names that mean something else in a pattern: a host that calls itself so must not receive what is meant for the controller.
+_RESERVED_HOSTS = {"localhost", "all", "ungrouped", "127.0.0.1", "::1"}
+_BUILT_IN_GROUP = re.compile(r"^(all|ungrouped|reboot_(required|unknown)|(os|status|patch|state|arch)_.*)\Z")
+
+
+class BadConnection(Exception):
+    """The record holds connection data that cannot be used; the message names the field, never the value."""
+
+
+def host_names(records, taken):
+    """Return {device id: inventory name}; C(taken) are group names, which no host may bear.
+
+    A name that is malformed, reserved or borne by two devices gets the device's id, so that it stays the device's own.
+    """
+    seen = {}
+    for record in records:
+        seen[record["name"]] = seen.get(record["name"], 0) + 1
+    names, used = {}, set(taken) | _RESERVED_HOSTS
+    for record in sorted(records, key=lambda record: record["id"]):
+        name = record["name"]
+        if not _DNS_NAME.match(name):
+            name = f"device-{record['id']}"
+        elif name.lower() in used or name in used or seen[name] > 1:
+            name = f"{name}-{record['id']}"
+        while name in used:
+            name += "_"
+        used.add(name)
+        names[record["id"]] = name
+    return names
+
+
+def user_group_names(names):
+    """Return {group name of the server: name for Ansible}; two groups never become one, nor one of the built-in groups."""
+    safe = {name: to_safe_group_name(name, force=True, silent=True) for name in names}
+    result = {}
+    for name, short in safe.items():
+        if _BUILT_IN_GROUP.match(short):
+            short = f"group_{short}"
+        if list(safe.values()).count(safe[name]) > 1 or not short.strip("_"):
+            short = f"{short}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        result[name] = short
+    return result
+
+
+def host_keys(record):
+    """Return the pinned keys of a record as ["type base64"]; raise BadConnection when one is no SSH public key."""
+    keys = []
+    for line in record.get("ssh_host_keys") or []:
+        match = _KEY.match(line) if isinstance(line, str) else None
+        if not match or not _KEY_TYPES.match(match.group(1)):
+            raise BadConnection("SSH host key")
+        try:
+            blob = base64.b64decode(match.group(2), validate=True)
+        except binascii.Error:
+            raise BadConnection("SSH host key") from None
+        # A key begins with the length and the name of its own type.
+        kind = match.group(1).encode()
+        if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind:
+            raise BadConnection("SSH host key")
+        keys.append(f"{match.group(1)} {match.group(2)}")
+    return keys
+
+
+def _checked(value, field, pattern):
+    if not isinstance(value, str) or not pattern.match(value):
+        raise BadConnection(field)
+    return value
+
+
+def _address(value):
+    if isinstance(value, str) and "%" not in value:
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            pass
+    return _checked(value, "address", _DNS_NAME)
+
+
+def _choice(value, field, choices):
+    if value not in choices:
+        raise BadConnection(field)
+    return value
+
+
+def connection_variables(record, local):
+    """Return the C(ansible_*) variables of a record that has an address.
+
+    C(local) tells that this machine is the one that the server itself runs on; only then may a device be reached without
+    a connection. Raise BadConnection when a field is malformed.
+    """
+    given = record.get("connection") or {}
+    if not isinstance(given, dict):
+        raise BadConnection("connection")
+    kind = _choice(given.get("type", "ssh"), "connection type", CONNECTIONS)
+    if kind == "local" and not local:
+        kind = "ssh"
+    result = {"ansible_host": _address(record["address"]), "ansible_connection": kind}
+    port = given.get("port")
+    if port is not None:
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+            raise BadConnection("port")
+        result["ansible_port"] = port
+    if given.get("user") is not None:
+        result["ansible_user"] = _checked(given["user"], "user", _USER)
+    if given.get("become") is True:
+        result["ansible_become"] = True
+    if given.get("shell") is not None:
+        result["ansible_shell_type"] = _choice(given["shell"], "shell", SHELLS)
+    if given.get("python") is not None:
+        result["ansible_python_interpreter"] = _checked(given["python"], "python", _PYTHON)
+    return result
+
+
+def key_alias(record):
+    """Return the name under which known_hosts holds the keys of a device: addresses move, the agent's id does not."""
+    return "patchherd-" + _checked(record.get("agent_id"), "agent_id", _AGENT_ID)
+
+
+def ssh_arguments(alias, known_hosts):
+    """Return the C(ansible_ssh_common_args) that let ssh accept only the keys of C(alias) in the file C(known_hosts)."""
+    path = str(known_hosts).replace("%", "%%")
+    options = [
+        f'UserKnownHostsFile="{path}"' if " " in path else f"UserKnownHostsFile={path}",
+        "GlobalKnownHostsFile=/dev/null",
+        "StrictHostKeyChecking=yes",
+        f"HostKeyAlias={alias}",
+    ]
+    return " ".join(f"-o {shlex.quote(option)}" for option in options)
