@@ -353,9 +353,11 @@ class Apt:
         """(epoch seconds of the last refresh that reached every source or None, problems of the last attempt)."""
         configured = {(t["repo_uri"], t["release"]) for t in self.targets("--no-release-info")}
         absent = sorted(configured - {(t["repo_uri"], t["release"]) for t in self.targets()})
-        if absent or not configured:
-            return None, ["no package metadata for %s %s" % pair for pair in absent] or ["no package source configured"]
         memory = read_json(self.memory, {})
+        if not configured:
+            return None, ["no package source is configured"]
+        if absent:
+            return None, ["no package metadata for %s %s" % pair for pair in absent] + memory.get("problems", [])
         # apt works in partial/ on every refresh, even one in which nothing had changed.
         touched = max(modified(self.lists) or 0, modified(os.path.join(self.lists, "partial")) or 0)
         if self.options or touched <= memory.get("attempt", 0) + 1:
@@ -413,7 +415,7 @@ class Apt:
 
 
 def apt_repositories(configured, present):
-    """One entry per source, suite and component; signed unless the administrator marked the source as trusted."""
+    """One entry per source, suite and component; secure means that apt has verified its signature."""
     known = {(t["repo_uri"], t["release"], t["component"]): t for t in present}
     result = {}
     for target in configured:
@@ -421,7 +423,7 @@ def apt_repositories(configured, present):
         details = known.get(key, target)
         result[key] = {"name": details["description"].rsplit(" ", 2)[0] or key[0], "url": key[0],
                        "distribution": key[1], "components": key[2], "repoType": "deb", "isEnabled": True,
-                       "isSecure": details["trusted"] != "yes"}
+                       "isSecure": details["trusted"] == "yes"}
     return [result[key] for key in sorted(result)]
 
 
@@ -623,12 +625,9 @@ class Dnf:
         age = 1 if refresh == "always" else max(1, int(hours * 3600))
         command = ["dnf", "-q", "--setopt=metadata_expire=%d" % age, "--setopt=*.metadata_expire=%d" % age,
                    "--setopt=*.skip_if_unavailable=0", "makecache"] + (["--refresh"] if refresh == "always" else [])
-        for attempt in range(3):
-            if attempt:
-                time.sleep(5)
-            code, out, err = run(command, timeout=600)
-            if code == 0:
-                return
+        code, _out, err = run(command, timeout=600)  # dnf itself waits for a lock that somebody else holds
+        if code == 0:
+            return
         # With every repository required, dnf stops at the first one that fails: fetch the others nevertheless.
         reasons = [line for line in err.splitlines() if line.startswith("Error:")] or err.strip().splitlines()[-1:]
         self.problems.extend("dnf makecache failed: " + line.replace("Error: ", "", 1) for line in reasons)
