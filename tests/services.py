@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -150,8 +151,8 @@ class PostgresServer:
         process, self._process = self._process, None
         if process is None:
             return
-        # SIGINT: PostgreSQL's fast shutdown; it drops the connections that a failed test left open.
-        process.send_signal(2)
+        # PostgreSQL's fast shutdown; it drops the connections that a failed test left open.
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
