@@ -13,14 +13,13 @@ from typing import Any
 
 from patchherd.database import chunked, now, write_transaction
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
-from patchherd.errors import BadRequest, Conflict, Gone, NotFound, invalid
+from patchherd.errors import Conflict, Gone, NotFound
 
 DEBIAN_IDS = frozenset({"debian", "ubuntu", "linuxmint", "raspbian", "pop", "proxmox", "devuan", "kali"})
 REDHAT_IDS = frozenset(
     {"rhel", "redhat", "rocky", "almalinux", "alma", "centos", "fedora", "ol", "oracle", "amzn", "scientific"}
 )
 
-_HOST_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
 _SSH_KEY = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,3000}={0,2}$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -71,11 +70,6 @@ def find_device(reference: int | str) -> Device:
     if found[0].deleted_at is not None:
         raise Gone("Device deleted", f"device {text} was deleted")
     return found[0]
-
-
-def delete_device(device: Device) -> None:
-    """Soft delete: the row stays for history, its credentials no longer count."""
-    Device.update(deleted_at=now(), updated_at=now()).where(Device.id == device.id).execute()
 
 
 def touch_heartbeat(device_id: int, moment: datetime | None = None) -> None:
@@ -132,30 +126,6 @@ def clean_host_keys(values: Any) -> list[str]:
         if _SSH_KEY.match(key):
             keys.add(key)
     return sorted(keys)[:8]
-
-
-def set_connection(device: Device, changes: dict[str, Any]) -> None:
-    """Change how Ansible reaches the device: connection, address, port, remote_user, become, shell, python.
-
-    Raises BadRequest that names the field. Values become SSH arguments and variables, so they are held to strict forms.
-    """
-    address = changes.get("address")
-    if address is not None and not (clean_address(address) or _HOST_NAME.match(address)):
-        raise invalid("address", "an IP address or a host name is needed", value=address)
-    user = changes.get("remote_user")
-    if user is not None and not re.match(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}$", user):
-        raise invalid("remote_user", "letters, digits and _ . @ \\ - are allowed, starting with a letter or digit")
-    python = changes.get("python")
-    if python is not None and not re.match(r"^/[A-Za-z0-9_./-]{1,200}$", python):
-        raise invalid("python", "an absolute path is needed", value=python)
-    Device.update(**changes, updated_at=now()).where(Device.id == device.id).execute()
-
-
-def accept_host_keys(device: Device) -> None:
-    """Trust the SSH host keys that the device reported last."""
-    if not device.reported_host_keys:
-        raise BadRequest("No host keys", "the device has not reported SSH host keys")
-    Device.update(ssh_host_keys=device.reported_host_keys, updated_at=now()).where(Device.id == device.id).execute()
 
 
 # -- groups ----------------------------------------------------------------------------------------------------------

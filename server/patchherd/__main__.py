@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""`python -m patchherd`."""
+
+from patchherd.cli import main
+
+main()

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Turn a playbook's events into stored events and proven host results.
+
+The runner's event handler only enqueues; one thread takes batches from there and writes each batch in one
+transaction, results included, so that a crash loses nothing that was shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import queue
+import threading
+import time
+import zlib
+from collections import deque
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+
+from patchherd.database import connection, now, write_transaction
+from patchherd.deployments import results
+from patchherd.deployments.models import Deployment, DeploymentHost, Job, JobEvent
+
+log = structlog.get_logger("patchherd.recorder")
+
+BATCH = 500
+INTERVAL = 0.3
+MESSAGE_LIMIT = 4000
+REPORT_LIMIT = 64 * 1024 * 1024
+REPORT_ACTION = "patchherd.fleet.report_info"
+KEPT_EVENTS = frozenset(
+    {
+        "playbook_on_play_start", "playbook_on_task_start", "playbook_on_stats", "runner_on_ok", "runner_on_failed",
+        "runner_on_skipped", "runner_on_unreachable", "runner_retry", "error", "warning", "verbose",
+    }
+)  # fmt: skip
+
+
+class Recorder:
+    """Records the events of one job; `put` never blocks on the database."""
+
+    def __init__(self, job: Job, deployment: Deployment) -> None:
+        self.job_id = job.id
+        self.deployment = deployment
+        self.received = 0
+        self.error: BaseException | None = None
+        self.has_stats = False
+        self.tail: deque[str] = deque(maxlen=20)
+        self.queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.hosts = {host.name: host.id for host in deployment.hosts}
+        self.thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def put(self, event: dict[str, Any]) -> bool:
+        """Event handler of the runner; False keeps ansible-runner from writing a file for each event."""
+        self.received += 1
+        self.has_stats = self.has_stats or event["event"] == "playbook_on_stats"
+        if event["event"] in {"verbose", "error", "warning"}:
+            self.tail.append(str(event.get("stdout") or ""))
+        self.queue.put(event)
+        return False
+
+    def last_words(self) -> str:
+        """The newest lines that ansible-playbook printed outside of tasks."""
+        return "\n".join(line for line in self.tail if line.strip())[-2000:]
+
+    def close(self) -> None:
+        """Write what is left; raises what went wrong while writing."""
+        self.queue.put(None)
+        self.thread.join()
+        if self.error:
+            raise self.error
+
+    def _write_all(self) -> None:
+        try:
+            with connection():
+                while self._write_batch():
+                    pass
+        except BaseException as exc:  # handed to `close`: the job must fail, not hang
+            self.error = exc
+            log.exception("events cannot be written", job=self.job_id)
+
+    def _write_batch(self) -> bool:
+        """Write the next events in one transaction; False after the end marker."""
+        batch: list[dict[str, Any]] = []
+        more, deadline = True, None
+        while len(batch) < BATCH:
+            try:
+                event = self.queue.get(timeout=max(0.0, deadline - time.monotonic()) if deadline else None)
+            except queue.Empty:
+                break
+            if event is None:
+                more = False
+                break
+            batch.append(event)
+            deadline = deadline or time.monotonic() + INTERVAL
+        if batch:
+            with write_transaction():
+                rows = [row for row in map(self._row, batch) if row is not None]
+                if rows:
+                    JobEvent.insert_many(rows).execute()
+                for event in batch:
+                    self._apply(event)
+        return more
+
+    def _row(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        if event["event"] not in KEPT_EVENTS:
+            return None
+        data = event.get("event_data") or {}
+        result = data["res"] if isinstance(data.get("res"), dict) else {}
+        bad = event["event"] in {"runner_on_failed", "runner_on_unreachable", "error", "warning"}
+        return {
+            "job": self.job_id,
+            "deployment_id": self.deployment.id,
+            "counter": event["counter"],
+            "created_at": _moment(event.get("created")),
+            "event": event["event"],
+            "host": data.get("host"),
+            "task": (data.get("task") or data.get("play") or "")[:255] or None,
+            "changed": bool(result.get("changed")),
+            "message": failure_text(event)[:MESSAGE_LIMIT] if bad else str(result.get("msg") or "")[:400],
+        }
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        """Let an event change the state of its host."""
+        data = event.get("event_data") or {}
+        host_id = self.hosts.get(data.get("host") or "")
+        if host_id is None:
+            return
+        kind, result = event["event"], data.get("res") or {}
+        if kind == "runner_on_start":
+            DeploymentHost.update(state="running", started_at=now()).where(
+                (DeploymentHost.id == host_id) & (DeploymentHost.state == "waiting")
+            ).execute()
+        elif kind == "runner_on_unreachable":
+            results.note_unreachable(host_id, failure_text(event))
+        elif kind == "runner_on_failed" and not data.get("ignore_errors"):
+            results.note_failure(host_id, data.get("task") or "", failure_text(event))
+        elif kind == "runner_on_ok":
+            if data.get("task_action") == REPORT_ACTION or data.get("resolved_action") == REPORT_ACTION:
+                report = decode_report(result.get("report_encoded"))
+                if report is not None:
+                    results.note_report(self.deployment, host_id, result.get("phase") or "after", report)
+            else:
+                results.note_task(self.deployment, host_id, data, result)
+
+
+def decode_report(encoded: Any) -> dict[str, Any] | None:
+    """The report in a `report_info` result; None when it is malformed or larger than REPORT_LIMIT."""
+    try:
+        inflater = zlib.decompressobj()
+        raw = inflater.decompress(base64.b64decode(encoded), REPORT_LIMIT)
+        report = msgspec.json.decode(raw) if inflater.eof else None
+    except (ValueError, TypeError, zlib.error, msgspec.DecodeError):
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def failure_text(event: dict[str, Any]) -> str:
+    """What a reader needs to know about a failed, unreachable or warning event."""
+    result = (event.get("event_data") or {}).get("res")
+    if not isinstance(result, dict):
+        return str(result or event.get("stdout") or "")
+    parts = [str(result.get(key) or "") for key in ("msg", "module_stderr", "stderr")]
+    return "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def _moment(text: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(str(text)).replace(tzinfo=UTC)
+    except ValueError:
+        return now()

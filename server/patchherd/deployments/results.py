@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Judge hosts by what their rescans prove, never by what a module said about itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from patchherd.database import chunked, now
+from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentChange, DeploymentHost
+from patchherd.devices.models import Device
+from patchherd.errors import ApiError
+from patchherd.packages.reports import receive_report
+from patchherd.packages.sets import load_set
+from patchherd.packages.versions import key
+from patchherd.packages.windows import windows_report
+
+_HOST_KEY = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known")
+_AUTH = re.compile(r"Permission denied \(|Authentication or permission failure|no authentication methods", re.I)
+
+SEARCH_TASK = re.compile(r"Search Windows updates \((before|after)\)")
+REBOOT_INFO_ACTION = "ansible.windows.win_reboot_info"
+REBOOT_ACTIONS = frozenset({"ansible.builtin.reboot", "ansible.windows.win_reboot"})
+
+
+def note_unreachable(host_id: int, text: str) -> None:
+    """The host could not be reached: say why in one sentence, keep ssh's own words."""
+    if _HOST_KEY.search(text):
+        reason = "SSH host key does not match the pinned one"
+    elif _AUTH.search(text):
+        reason = "the server's SSH key or credentials were refused"
+    else:
+        reason = "unreachable"
+    _finish(host_id, "unreachable", f"{reason}: {text}"[:4000])
+
+
+def note_failure(host_id: int, task: str, text: str) -> None:
+    """A task failed; the host stays open, because the rescan that follows decides."""
+    DeploymentHost.update(message=f"{task}: {text}"[:4000]).where(
+        (DeploymentHost.id == host_id) & DeploymentHost.state.in_(OPEN_HOST_STATES)
+    ).execute()
+
+
+def note_task(deployment: Deployment, host_id: int, data: dict[str, Any], result: dict[str, Any]) -> None:
+    """Results of tasks that carry evidence: reboots and Windows searches."""
+    action = data.get("resolved_action") or data.get("task_action") or ""
+    if action in REBOOT_ACTIONS and result.get("rebooted"):
+        DeploymentHost.update(rebooted=True).where(DeploymentHost.id == host_id).execute()
+    elif (phase := SEARCH_TASK.search(data.get("task") or "")) and not result.get("skipped"):
+        note_report(deployment, host_id, phase.group(1), windows_report(result))
+
+
+def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[str, Any]) -> None:
+    """Take a report that a playbook brought: the device's state, and for `after` the proof of what was installed."""
+    host = DeploymentHost.get_by_id(host_id)
+    device = Device.get_by_id(host.device_id)
+    try:
+        receive_report(device, report, source="ansible")
+    except ApiError as exc:
+        note_failure(host_id, f"report ({phase})", str(exc))
+        return
+    if host.state not in OPEN_HOST_STATES:
+        return
+    if phase == "before":
+        DeploymentHost.update(boot_id_before=report.get("bootId")).where(DeploymentHost.id == host_id).execute()
+        if deployment.kind == "scan":
+            _finish(host_id, "scanned", "")
+        else:
+            _mark_superseded(host, _offered(report))
+            if deployment.dry_run:
+                DeploymentHost.update(reboot_required=report.get("needsReboot")).where(
+                    DeploymentHost.id == host_id
+                ).execute()
+    elif deployment.dry_run:
+        _judge_dry_run(host)
+    else:
+        _judge(deployment, host, Device.get_by_id(host.device_id), report)
+
+
+Identity = tuple[str, str | None]
+
+
+def _identity(change: DeploymentChange) -> Identity:
+    return (f"KB{change.kb}" if change.kb and not change.kb.startswith("KB") else change.kb or change.package,
+            None if change.kb else change.architecture)  # fmt: skip
+
+
+def _report_identity(item: dict[str, Any]) -> Identity:
+    if item.get("wuaGuid") or item.get("wuaKb"):
+        kb = str(item.get("wuaKb") or "")
+        return (kb if kb.startswith("KB") else f"KB{kb}" if kb else item["name"], None)
+    return (item["name"], item.get("architecture"))
+
+
+def _offered(report: dict[str, Any]) -> dict[Identity, str | None]:
+    """What the fresh metadata offers: identity -> version."""
+    packages = report.get("packages") or []
+    return {_report_identity(item): item.get("availableVersion") for item in packages if item.get("needsUpdate")}
+
+
+def _installed(report: dict[str, Any]) -> dict[Identity, list[str]]:
+    found: dict[Identity, list[str]] = {}
+    for item in report.get("packages") or []:
+        if not item.get("wuaGuid"):
+            found.setdefault(_report_identity(item), []).append(item["currentVersion"])
+    return found
+
+
+def _mark_superseded(host: DeploymentHost, offered: dict[Identity, str | None]) -> None:
+    """Planned versions that the repositories no longer offer are reported, and not replaced by others."""
+    for change in host.changes.where(DeploymentChange.planned & (DeploymentChange.result == "planned")):
+        version = offered.get(_identity(change), "")
+        if version == "":
+            text = "no longer offered: already installed, held, or withdrawn since the plan was made"
+        elif change.candidate and version != change.candidate:
+            text = f"the repositories now offer {version}"
+        else:
+            continue
+        DeploymentChange.update(result="superseded", message=text).where(DeploymentChange.id == change.id).execute()
+
+
+def _judge_dry_run(host: DeploymentHost) -> None:
+    """A dry run ends well when the package manager accepted the whole transaction in check mode."""
+    if host.message:
+        _finish(host.id, "failed", host.message)
+        return
+    DeploymentChange.update(result="would_install").where(
+        (DeploymentChange.host == host) & (DeploymentChange.result == "planned")
+    ).execute()
+    _finish(host.id, "planned", "")
+
+
+def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report: dict[str, Any]) -> None:
+    """Compare the rescan with the plan and give the host its state."""
+    ecosystem = "windows" if device.os_family == "windows" else "deb" if device.os_family == "debian" else "rpm"
+    present, offered = _installed(report), _offered(report)
+    failed, installed = [], 0
+    for change in host.changes.where(DeploymentChange.planned):
+        identity = _identity(change)
+        if ecosystem == "windows":
+            is_in = identity not in offered
+        else:
+            is_in = change.candidate in present.get(identity, [])
+            if not is_in and change.result == "superseded":
+                wanted = key(ecosystem, change.candidate)
+                is_in = any(key(ecosystem, version) >= wanted for version in present.get(identity, []))
+        if is_in:
+            installed += 1
+            DeploymentChange.update(result="installed", message="").where(DeploymentChange.id == change.id).execute()
+        elif change.result != "superseded":
+            failed.append(change.package)
+            DeploymentChange.update(result="failed").where(DeploymentChange.id == change.id).execute()
+    if ecosystem != "windows":
+        _note_unplanned(host, report)
+    needs_reboot = bool(report.get("needsReboot"))
+    rebooted = host.rebooted or bool(
+        host.boot_id_before and report.get("bootId") and report["bootId"] != host.boot_id_before
+    )
+    DeploymentHost.update(reboot_required=needs_reboot, rebooted=rebooted).where(DeploymentHost.id == host.id).execute()
+    superseded = host.changes.where(DeploymentChange.planned & (DeploymentChange.result == "superseded")).count()
+    if failed:
+        named = ", ".join(failed[:10]) + (" …" if len(failed) > 10 else "")
+        _finish(host.id, "failed", "\n".join(filter(None, [f"not installed: {named}", host.message])))
+    elif needs_reboot and deployment.reboot != "never" and not rebooted:
+        pass  # the playbook reboots now and rescans; that report decides
+    elif needs_reboot:
+        reason = report.get("rebootReason") or "a reboot is needed"
+        _finish(host.id, "not_effective", f"installed, not effective: {reason}")
+    elif superseded:
+        _finish(host.id, "incomplete", f"{superseded} planned version(s) are no longer offered; plan again")
+    elif host.message:
+        # everything planned is there, yet a task failed (a half-configured package, a failed reboot): not a success
+        _finish(host.id, "failed", host.message)
+    else:
+        _finish(host.id, "patched" if installed else "unchanged", "")
+
+
+def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
+    """Record what else changed between the set before and now: new dependencies, say."""
+    if host.package_set_before is None:
+        return
+    before: dict[Identity, list[str]] = {}
+    for name, architecture, version in load_set(host.package_set_before):
+        before.setdefault((name, architecture), []).append(version)
+    known = {_identity(change) for change in host.changes.where(DeploymentChange.planned)}
+    rows = []
+    for identity, versions in _installed(report).items():
+        new = sorted(set(versions) - set(before.get(identity, [])))
+        if new and identity not in known:
+            old = before.get(identity, [])
+            rows.append(
+                {
+                    "host": host.id,
+                    "package": identity[0],
+                    "architecture": identity[1],
+                    "installed": old[-1] if old else None,
+                    "candidate": new[-1],
+                    "planned": False,
+                    "result": "installed",
+                }
+            )
+    DeploymentChange.delete().where((DeploymentChange.host == host) & ~DeploymentChange.planned).execute()
+    for part in chunked(rows, 8):
+        DeploymentChange.insert_many(part).execute()
+
+
+def _finish(host_id: int, state: str, message: str) -> None:
+    DeploymentHost.update(state=state, message=message, finished_at=now()).where(
+        (DeploymentHost.id == host_id) & DeploymentHost.state.in_(OPEN_HOST_STATES)
+    ).execute()
+    if state in {"unreachable", "failed"}:
+        DeploymentChange.update(result="unproven").where(
+            (DeploymentChange.host == host_id) & (DeploymentChange.result == "planned")
+        ).execute()

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Run one job: `python -m patchherd.deployments.runner DATA_DIR JOB_ID`. The only module that knows ansible-runner.
+
+The process owns the job's lease. It ends when the lease is lost, and ansible-playbook ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import threading
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ansible_runner
+import msgspec
+import structlog
+
+from patchherd import database, logs
+from patchherd.deployments import ledger, processes
+from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentHost
+from patchherd.deployments.recorder import Recorder
+from patchherd.devices.ansible import job_host_vars, known_hosts_lines
+from patchherd.settings import Settings, load_settings, with_secret_key
+
+log = structlog.get_logger("patchherd.runner")
+
+PLAYBOOKS = {"patch": "patchherd.fleet.deploy", "scan": "patchherd.fleet.scan"}
+
+
+def run_job(settings: Settings, job_id: int) -> str:
+    """Carry out a queued job. Returns its final state, or `taken` when another worker has it."""
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    with database.connection():
+        job = ledger.take(job_id, owner, settings.lease_seconds)
+        if job is None:
+            return "taken"
+        deployment = Deployment.get_by_id(job.deployment_id)
+    mark = processes.deployment_mark(settings.data, deployment.id)
+    processes.end_marked(mark)  # what an earlier attempt may have left
+    log.info("job started", job=job_id, deployment=deployment.id, attempt=job.attempt)
+    lease = Lease(settings, job_id, owner)
+    lease.start()
+    directory = processes.run_directory(processes.installation_mark(settings.data), job_id, settings.data / "runs")
+    recorder = Recorder(job, deployment)
+    try:
+        with database.connection():
+            inputs = _write_inputs(settings, deployment, directory)
+        recorder.start()
+        state, message = _run_playbook(settings, deployment, directory, inputs, mark, recorder, lease)
+    except Exception as exc:  # the job must be closed whatever happened, and say what
+        log.exception("job failed", job=job_id)
+        state, message = "failed", f"{type(exc).__name__}: {exc}"
+    finally:
+        processes.end_marked(mark)
+        shutil.rmtree(directory, ignore_errors=True)
+        lease.stop()
+    with database.connection():
+        kept = ledger.finish(job_id, owner, state, message, recorder.received)
+    log.info("job ended", job=job_id, state=state if kept else "lost", events=recorder.received, message=message[:200])
+    return state if kept else "lost"
+
+
+class Lease(threading.Thread):
+    """Renews the lease, and asks for the end of the run when it is lost or the deployment is canceled."""
+
+    def __init__(self, settings: Settings, job_id: int, owner: str) -> None:
+        super().__init__(name="lease", daemon=True)
+        self.settings, self.job_id, self.owner = settings, job_id, owner
+        self.ended = threading.Event()
+        self.canceled = False
+        self.lost = False
+
+    def run(self) -> None:
+        ticks = max(1, self.settings.lease_seconds // 4)
+        tick = 0
+        while not self.ended.wait(1.0):
+            tick += 1
+            try:
+                with database.connection():
+                    self.canceled = self.canceled or ledger.cancel_requested(self.job_id)
+                    if tick % ticks == 0 and not ledger.renew(self.job_id, self.owner, self.settings.lease_seconds):
+                        self.lost = True
+            except Exception:
+                log.exception("lease cannot be renewed", job=self.job_id)
+
+    def must_end(self) -> bool:
+        return self.canceled or self.lost
+
+    def stop(self) -> None:
+        self.ended.set()
+        self.join()
+
+
+def _write_inputs(settings: Settings, deployment: Deployment, directory: Path) -> dict[str, Any]:
+    """Write inventory and pinned host keys of the hosts that have no result yet; the playbook's extra variables."""
+    hosts = list(
+        deployment.hosts.where(DeploymentHost.state.in_(OPEN_HOST_STATES)).order_by(DeploymentHost.id)
+    )
+    known_hosts = directory / "known_hosts"
+    known_hosts.write_text(known_hosts_lines(host.device for host in hosts))
+    variables = {}
+    for host in hosts:
+        plan = [
+            {
+                "package": change.package,
+                "architecture": change.architecture,
+                "installed": change.installed,
+                "candidate": change.candidate,
+                "kb": change.kb,
+            }
+            for change in host.changes
+            if change.planned and change.result in {"planned", "failed", "unproven"}
+        ]
+        variables[host.name] = job_host_vars(host.device, settings.ssh_key.resolve(), known_hosts) | {
+            "patchherd_plan": plan
+        }
+    inventory = directory / "inventory"
+    inventory.mkdir()
+    (inventory / "hosts.json").write_bytes(msgspec.json.encode({"all": {"hosts": variables}}))
+    DeploymentHost.update(attempts=DeploymentHost.attempts + 1).where(
+        DeploymentHost.id.in_([host.id for host in hosts])
+    ).execute()
+    return {
+        "patchherd_deployment": deployment.id,
+        "patchherd_dry_run": deployment.dry_run,
+        "patchherd_reboot": deployment.reboot,
+    }
+
+
+def _run_playbook(
+    settings: Settings,
+    deployment: Deployment,
+    directory: Path,
+    extra_vars: dict[str, Any],
+    mark: str,
+    recorder: Recorder,
+    lease: Lease,
+) -> tuple[str, str]:
+    """Run the playbook to its end; (job state, message)."""
+    runner = ansible_runner.interface.init_runner(
+        private_data_dir=str(directory),
+        playbook=PLAYBOOKS[deployment.kind],
+        inventory=str(directory / "inventory" / "hosts.json"),
+        extravars=extra_vars,
+        forks=settings.forks,
+        envvars=_environment(settings, directory, mark),
+        settings={"pexpect_timeout": 1, "job_timeout": settings.job_timeout_minutes * 60, "suppress_output_file": True},
+        event_handler=recorder.put,
+        cancel_callback=lease.must_end,
+        suppress_env_files=True,
+        quiet=True,
+    )
+    # ansible-playbook outlives a killed parent and would go on patching
+    runner.config.command = [*processes.DIE_WITH_PARENT, *runner.config.command]
+    status, return_code = runner.run()
+    recorder.close()
+    if lease.lost:
+        return "lost", "the lease was lost"
+    if status == "canceled":
+        return "canceled", "canceled while it ran; the next report shows what was installed"
+    if status == "timeout":
+        return "failed", f"not finished within {settings.job_timeout_minutes} minutes"
+    if not recorder.has_stats:
+        return "failed", f"ansible-playbook ended early (exit {return_code}): {recorder.last_words()}"
+    return "succeeded", ""
+
+
+def _environment(settings: Settings, directory: Path, mark: str) -> dict[str, str]:
+    binaries = Path(sys.executable).parent
+    return {
+        "PATH": f"{binaries}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
+        processes.JOB_MARK: mark,
+        "ANSIBLE_CONFIG": str(_write_config(directory)),
+        "ANSIBLE_COLLECTIONS_PATH": collections_path(settings),
+        "ANSIBLE_HOME": str(directory / "ansible"),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def _write_config(directory: Path) -> Path:
+    """The whole Ansible configuration of a job: nothing of the machine's or the user's own leaks in."""
+    file = directory / "ansible.cfg"
+    file.write_text(
+        "[defaults]\n"
+        "host_key_checking = true\n"
+        "retry_files_enabled = false\n"
+        "interpreter_python = auto_silent\n"
+        "gathering = explicit\n"
+        "callback_result_format = json\n"
+        "display_args_to_stdout = false\n"
+        "timeout = 20\n"
+        "[connection]\n"
+        "pipelining = true\n"
+        "[ssh_connection]\n"
+        "pipelining = true\n"
+        "retries = 1\n"
+        "ssh_args = -C -o ControlMaster=auto -o ControlPersist=30s -o ServerAliveInterval=10 -o ServerAliveCountMax=3\n"
+    )
+    return file
+
+
+def collections_path(settings: Settings) -> str:
+    """Where Ansible finds the collections: the setting, the checkout's `collection/`, then Ansible's own places."""
+    places = []
+    if settings.collections_path:
+        places.append(settings.collections_path)
+    checkout = Path(__file__).resolve().parents[3] / "collection"
+    if (checkout / "ansible_collections").is_dir():
+        places.append(str(checkout))
+    windows = find_spec("ansible_collections")
+    if windows and windows.submodule_search_locations:
+        places += [str(Path(location).parent) for location in windows.submodule_search_locations]
+    places += [str(Path.home() / ".ansible/collections"), "/usr/share/ansible/collections"]
+    return ":".join(dict.fromkeys(places))
+
+
+def main() -> None:
+    settings = with_secret_key(load_settings(Path(sys.argv[1])))
+    logs.configure(settings)
+    database.configure(settings.resolved_database_url, connections=6)
+    run_job(settings, int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""The worker process: takes job ids from the queue, runs each in a process of its own, and reaps what others lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import structlog
+
+from patchherd import database
+from patchherd.deployments import ledger, processes
+from patchherd.deployments.models import Job
+from patchherd.deployments.queue import RUN_JOB, open_queue
+from patchherd.settings import Settings
+
+log = structlog.get_logger("patchherd.worker")
+
+REAP_SECONDS = 5
+LOST_WAKE_UP_SECONDS = 15
+STOP_SECONDS = 8
+
+
+def wake_worker(settings: Settings, job_id: int) -> None:
+    """Put a job id on the queue."""
+    queue = open_queue(settings)
+    task = queue.task(name=RUN_JOB)(_never)
+    queue.enqueue(task.s(job_id))
+
+
+def _never(job_id: int) -> None:
+    raise RuntimeError("only workers run jobs")
+
+
+def work(settings: Settings) -> None:
+    """Run the worker until SIGTERM or SIGINT; running jobs are ended and taken up again by the next worker."""
+    database.configure(settings.resolved_database_url, connections=settings.jobs + 4)
+    queue = open_queue(settings)
+    stop = threading.Event()
+    children: set[subprocess.Popen[bytes]] = set()
+
+    def run(job_id: int) -> None:
+        if stop.is_set():
+            return
+        command = [sys.executable, "-m", "patchherd.deployments.runner", str(settings.data), str(job_id)]
+        child = subprocess.Popen([*processes.DIE_WITH_PARENT, *command], stdin=subprocess.DEVNULL)
+        children.add(child)
+        code = child.wait()
+        children.discard(child)
+        if code != 0:
+            log.warning("job process died", job=job_id, code=code)
+            reap(settings)
+
+    queue.task(name=RUN_JOB)(run)
+    reaper = threading.Thread(target=_reap_until, args=(settings, stop), name="reaper", daemon=True)
+    reaper.start()
+    consumer = queue.create_consumer(
+        workers=settings.jobs, worker_type="thread", initial_delay=0.1, max_delay=0.5, backoff=1.2, periodic=True,
+        check_worker_health=False,
+    )  # fmt: skip
+    logging.getLogger("huey").setLevel(logging.WARNING)
+
+    def end(*_: object) -> None:
+        stop.set()
+
+    consumer.start()
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    log.info("worker ready", jobs=settings.jobs)
+    stop.wait()
+    for child in list(children):
+        child.terminate()
+    for child in list(children):
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    reap(settings)
+    database.close_all()
+    os._exit(0)  # consumer threads sleep in the queue's storage: nothing is left for them to do
+
+
+def _reap_until(settings: Settings, stop: threading.Event) -> None:
+    while True:
+        try:
+            reap(settings)
+        except Exception:
+            log.exception("reaper failed")
+        if stop.wait(REAP_SECONDS):
+            return
+
+
+def reap(settings: Settings) -> None:
+    """Close jobs whose worker is gone, queue their open hosts again, and repeat wake-ups that got lost."""
+    with database.connection():
+        for job_id, owner in _orphans():
+            job = Job.get_by_id(job_id)
+            killed = processes.end_marked(processes.deployment_mark(settings.data, job.deployment_id))
+            processes.remove_run_directory(processes.installation_mark(settings.data), job_id, settings.data / "runs")
+            successor = ledger.lose(job_id, owner, "its worker was killed")
+            log.warning("job lost", job=job_id, killed=killed, successor=successor)
+            if successor:
+                wake_worker(settings, successor)
+        for job_id in ledger.expired_jobs():
+            successor = ledger.lose(job_id, None, "its worker stopped renewing the lease")
+            log.warning("job lost", job=job_id, successor=successor)
+            if successor:
+                wake_worker(settings, successor)
+        for job_id in ledger.waiting_jobs(LOST_WAKE_UP_SECONDS):
+            wake_worker(settings, job_id)
+
+
+def _orphans() -> list[tuple[int, str]]:
+    """Running jobs of this machine whose process does not exist any more."""
+    here, found = socket.gethostname(), []
+    for job in Job.select(Job.id, Job.lease_owner).where(Job.state == "running"):
+        host, _, rest = (job.lease_owner or "").partition(":")
+        pid = rest.partition(":")[0]
+        if host == here and pid.isdigit() and not _is_runner(int(pid)):
+            found.append((job.id, job.lease_owner))
+    return found
+
+
+def _is_runner(pid: int) -> bool:
+    try:
+        return b"patchherd.deployments.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False

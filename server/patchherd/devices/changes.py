@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Changes that operators make to devices, each in one transaction with its audit entry."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from patchherd.database import now, write_transaction
+from patchherd.devices.models import Device, GroupMember
+from patchherd.devices.registry import clean_address, find_group
+from patchherd.errors import BadRequest, invalid
+from patchherd.identity import audit
+
+_HOST_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
+_USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}$")
+_PATH = re.compile(r"^/[A-Za-z0-9_./-]{1,200}$")
+
+
+def change_device(device: Device, body: dict[str, Any]) -> None:
+    """Apply an operator's change; `groups` (ids or names) replaces the memberships.
+
+    Raises BadRequest that names the field, NotFound for an unknown group; then nothing is changed. Connection values
+    become SSH arguments and Ansible variables, so they are held to strict forms.
+    """
+    _check_connection(body)
+    columns = {name: value for name, value in body.items() if name != "groups"}
+    groups = [find_group(reference) for reference in body["groups"]] if "groups" in body else None
+    before = {name: getattr(device, name) for name in columns}
+    with write_transaction():
+        Device.update(**columns, updated_at=now()).where(Device.id == device.id).execute()
+        if groups is not None:
+            GroupMember.delete().where(GroupMember.device == device).execute()
+            for group in {group.id: group for group in groups}.values():
+                GroupMember.create(group=group, device=device)
+        audit.record("device.update", "device", device.uuid, before=before, after=body)
+
+
+def _check_connection(body: dict[str, Any]) -> None:
+    address, user, python = body.get("address"), body.get("remote_user"), body.get("python")
+    if address is not None and not (clean_address(address) or _HOST_NAME.match(address)):
+        raise invalid("address", "an IP address or a host name is needed", value=address)
+    if user is not None and not _USER.match(user):
+        raise invalid("remote_user", "letters, digits and _ . @ \\ - are allowed, not starting with a sign", value=user)
+    if python is not None and not _PATH.match(python):
+        raise invalid("python", "an absolute path is needed", value=python)
+
+
+def delete_device(device: Device) -> None:
+    """Soft delete: the row stays for history, its credentials no longer count."""
+    with write_transaction():
+        Device.update(deleted_at=now(), updated_at=now()).where(Device.id == device.id).execute()
+        audit.record("device.delete", "device", device.uuid, before={"hostname": device.hostname})
+
+
+def accept_host_keys(device: Device) -> None:
+    """Trust the SSH host keys that the device reported last. Raises BadRequest when it reported none."""
+    if not device.reported_host_keys:
+        raise BadRequest("No host keys", "the device has not reported SSH host keys")
+    with write_transaction():
+        Device.update(ssh_host_keys=device.reported_host_keys, updated_at=now()).where(Device.id == device.id).execute()
+        audit.record(
+            "device.accept_host_keys",
+            "device",
+            device.uuid,
+            before={"keys": device.ssh_host_keys},
+            after={"keys": device.reported_host_keys},
+        )

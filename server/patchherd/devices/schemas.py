@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Shapes of the device endpoints."""
+
+from __future__ import annotations
+
+import marshmallow as ma
+from marshmallow import validate
+
+
+class LegacyQuery(ma.Schema):
+    """Filters of the Patch Management API; values may be comma-separated and quoted."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    agent_id = ma.fields.String()
+    status = ma.fields.String(metadata={"description": "ONLINE or OFFLINE"})
+    hostname = ma.fields.String()
+    ip_address = ma.fields.String()
+
+
+class DeviceQuery(ma.Schema):
+    """Filters and page of the native device list."""
+
+    agent_id = ma.fields.String()
+    status = ma.fields.String(validate=validate.OneOf(["online", "offline", "ONLINE", "OFFLINE"]))
+    hostname = ma.fields.String()
+    ip_address = ma.fields.String()
+    group = ma.fields.String()
+    os_family = ma.fields.String()
+    search = ma.fields.String(validate=validate.Length(min=1, max=100))
+    after = ma.fields.Integer(load_default=0, validate=validate.Range(min=0), metadata={"description": "last id seen"})
+    limit = ma.fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
+
+
+class LegacyDevice(ma.Schema):
+    agent_id = ma.fields.String()
+    agent_version = ma.fields.String(allow_none=True)
+    hostname = ma.fields.String(allow_none=True)
+    id = ma.fields.Integer()
+    ip_address = ma.fields.String(allow_none=True)
+    last_heartbeat = ma.fields.String(allow_none=True)
+    last_seen = ma.fields.String(allow_none=True)
+    os_architecture = ma.fields.String(allow_none=True)
+    os_name = ma.fields.String(allow_none=True)
+    os_version = ma.fields.String(allow_none=True)
+    status = ma.fields.String()
+    updated_at = ma.fields.String(allow_none=True)
+
+
+class LegacyDevices(ma.Schema):
+    count = ma.fields.Integer()
+    devices = ma.fields.List(ma.fields.Nested(LegacyDevice))
+
+
+class DeviceChange(ma.Schema):
+    """What an operator may set on a device."""
+
+    friendly_name = ma.fields.String(validate=validate.Length(min=1, max=255))
+    notes = ma.fields.String(validate=validate.Length(max=10_000))
+    approved = ma.fields.Boolean()
+    groups = ma.fields.List(ma.fields.String(), metadata={"description": "ids or names; replaces the memberships"})
+    connection = ma.fields.String(allow_none=True, validate=validate.OneOf(["ssh", "psrp", "winrm"]))
+    address = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=253))
+    port = ma.fields.Integer(allow_none=True, validate=validate.Range(min=1, max=65535))
+    remote_user = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=64))
+    become = ma.fields.Boolean(allow_none=True)
+    shell = ma.fields.String(allow_none=True, validate=validate.OneOf(["sh", "powershell", "cmd"]))
+    python = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=200))

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Lists of devices, and how one looks to each kind of client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from werkzeug.http import http_date
+
+from patchherd.database import now
+from patchherd.devices.ansible import connection_facts
+from patchherd.devices.models import Device, DeviceGroup, GroupMember
+from patchherd.devices.registry import clean_address, find_group, is_online
+from patchherd.errors import invalid
+from patchherd.settings import Settings
+
+LIST_COLUMNS = [
+    Device.id, Device.uuid, Device.friendly_name, Device.hostname, Device.ip_address, Device.machine_id,
+    Device.os_family, Device.os_id, Device.os_name, Device.os_version, Device.os_version_id, Device.os_architecture,
+    Device.agent_version, Device.approved, Device.created_at, Device.updated_at, Device.last_heartbeat,
+    Device.last_report, Device.metadata_updated, Device.evaluated_at, Device.patch_status, Device.patch_reason,
+    Device.missing, Device.missing_security, Device.reboot_required, Device.reboot_reason, Device.kernel_running,
+    Device.kernel_installed, Device.notes, Device.connection, Device.address, Device.port, Device.remote_user,
+    Device.become, Device.shell, Device.python, Device.ssh_host_keys, Device.reported_host_keys,
+]  # fmt: skip
+"""Everything but the large JSON columns."""
+
+
+def split_values(text: str | None) -> list[str]:
+    """Values of a `?name=a,b,"c"` filter: comma-separated, quotes and blanks around a value dropped."""
+    return [value for part in (text or "").split(",") if (value := part.strip().strip("\"'").strip())]
+
+
+def select_devices(
+    settings: Settings,
+    *,
+    agent_id: str | None = None,
+    status: str | None = None,
+    hostname: str | None = None,
+    ip_address: str | None = None,
+    group: str | None = None,
+    os_family: str | None = None,
+    search: str | None = None,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[Device]:
+    """Devices that are not deleted, by id. Filters of different kinds are ANDed, the values of one kind ORed.
+
+    Raises BadRequest for an unknown status, NotFound for an unknown group.
+    """
+    query = Device.select(*LIST_COLUMNS).where(Device.deleted_at.is_null()).order_by(Device.id)
+    if ids := split_values(agent_id):
+        query = query.where(Device.uuid.in_([value.lower() for value in ids]))
+    if names := split_values(hostname):
+        query = query.where(Device.hostname.in_(names))
+    if addresses := split_values(ip_address):
+        query = query.where(Device.ip_address.in_([clean_address(value) or value for value in addresses]))
+    if families := split_values(os_family):
+        query = query.where(Device.os_family.in_(families))
+    if status:
+        query = query.where(_status_condition(status, settings.online_seconds))
+    if group:
+        members = GroupMember.select(GroupMember.device).where(GroupMember.group == find_group(group))
+        query = query.where(Device.id.in_(members))
+    if search:
+        query = query.where(
+            Device.hostname.contains(search)
+            | Device.friendly_name.contains(search)
+            | Device.ip_address.contains(search)
+            | Device.os_name.contains(search)
+        )
+    if after:
+        query = query.where(Device.id > after)
+    if limit:
+        query = query.limit(limit)
+    return list(query)
+
+
+def _status_condition(status: str, online_seconds: int) -> Any:
+    limit = now() - timedelta(seconds=online_seconds)
+    wanted = status.strip().strip("\"'").upper()
+    if wanted == "ONLINE":
+        return Device.last_heartbeat >= limit
+    if wanted == "OFFLINE":
+        return Device.last_heartbeat.is_null() | (Device.last_heartbeat < limit)
+    raise invalid("status", "ONLINE or OFFLINE is needed", "query", status)
+
+
+def rfc1123(moment: datetime | None) -> str | None:
+    """`Tue, 17 Feb 2026 06:03:22 GMT` (RFC 9110 section 5.6.7), or None."""
+    return None if moment is None else http_date(moment)
+
+
+def patch_management_view(device: Device, settings: Settings, moment: datetime) -> dict[str, Any]:
+    """A device as the Patch Management API documents it."""
+    return {
+        "agent_id": device.uuid,
+        "agent_version": device.agent_version,
+        "hostname": device.hostname or device.friendly_name,
+        "id": device.id,
+        "ip_address": device.ip_address,
+        "last_heartbeat": rfc1123(device.last_heartbeat),
+        "last_seen": rfc1123(device.last_heartbeat),
+        "os_architecture": device.os_architecture,
+        "os_name": device.os_name,
+        "os_version": device.os_version,
+        "status": "ONLINE" if is_online(device, settings.online_seconds, moment) else "OFFLINE",
+        "updated_at": rfc1123(device.updated_at),
+    }
+
+
+def native_view(device: Device, settings: Settings, moment: datetime, groups: list[str]) -> dict[str, Any]:
+    """A device as the native API shows it. `status` is about the agent, `patch` about what is proven of its patches."""
+    online = is_online(device, settings.online_seconds, moment)
+    return {
+        "id": device.id,
+        "agent_id": device.uuid,
+        "friendly_name": device.friendly_name,
+        "hostname": device.hostname or device.friendly_name,
+        "ip_address": device.ip_address,
+        "machine_id": device.machine_id,
+        "os_family": device.os_family,
+        "os_id": device.os_id,
+        "os_name": device.os_name,
+        "os_version": device.os_version,
+        "os_architecture": device.os_architecture,
+        "agent_version": device.agent_version,
+        "kernel_running": device.kernel_running,
+        "kernel_installed": device.kernel_installed,
+        "state": state(device),
+        "status": "online" if online else "unknown" if device.last_heartbeat is None else "offline",
+        "last_heartbeat": device.last_heartbeat,
+        "last_report": device.last_report,
+        "created_at": device.created_at,
+        "updated_at": device.updated_at,
+        "reboot_required": device.reboot_required,
+        "reboot_reason": device.reboot_reason,
+        "groups": groups,
+        "notes": device.notes,
+        "connection": connection_facts(device) | {"address": device.address or device.ip_address},
+        "host_keys": "none" if not device.ssh_host_keys else "changed" if host_keys_changed(device) else "pinned",
+    }
+
+
+def state(device: Device) -> str:
+    """pending (waits for approval or has never reported) or active."""
+    return "active" if device.approved and device.last_report is not None else "pending"
+
+
+def host_keys_changed(device: Device) -> bool:
+    """Whether the device reports SSH host keys none of which is pinned."""
+    return bool(device.reported_host_keys) and not set(device.reported_host_keys) & set(device.ssh_host_keys)
+
+
+def group_names(device_ids: Iterable[int]) -> dict[int, list[str]]:
+    """Device id -> names of its groups, in one query."""
+    rows = (
+        GroupMember.select(GroupMember.device, DeviceGroup.name)
+        .join(DeviceGroup)
+        .where(GroupMember.device.in_(list(device_ids)))
+        .order_by(DeviceGroup.name)
+        .tuples()
+    )
+    found: dict[int, list[str]] = {}
+    for device, name in rows:
+        found.setdefault(device, []).append(name)
+    return found

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Devices as Ansible hosts."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from patchherd.database import now
+from patchherd.devices.ansible import connection_facts
+from patchherd.devices.naming import inventory_names
+from patchherd.devices.registry import is_online
+from patchherd.devices.views import group_names, select_devices, state
+from patchherd.packages.patches import patch_state
+from patchherd.settings import Settings
+
+
+def all_hosts(
+    settings: Settings,
+    *,
+    group: str | None = None,
+    os_family: str | None = None,
+    hostname: str | None = None,
+    status: str | None = None,
+    patch_status: str | None = None,
+) -> list[dict[str, Any]]:
+    """Every device that is not deleted and fits the filters, pending ones included, in three queries."""
+    moment = now()
+    devices = select_devices(settings, group=group, os_family=os_family, hostname=hostname, status=status)
+    names = inventory_names(devices)
+    groups = group_names([device.id for device in devices])
+    hosts = []
+    for device in devices:
+        proven, _ = patch_state(device, settings, moment)
+        if patch_status and proven != patch_status:
+            continue
+        online = is_online(device, settings.online_seconds, moment)
+        known = proven != "unknown"
+        hosts.append(
+            {
+                "id": device.id,
+                "agent_id": device.uuid,
+                "name": names[device.id],
+                "hostname": device.hostname or device.friendly_name,
+                "friendly_name": device.friendly_name,
+                "address": device.address or device.ip_address,
+                "os_family": device.os_family,
+                "os_id": device.os_id,
+                "os_name": device.os_name,
+                "os_version": device.os_version,
+                "os_major": (device.os_version_id or device.os_version or "").split(".")[0] or None,
+                "architecture": device.os_architecture,
+                "state": state(device),
+                "status": "online" if online else "unknown" if device.last_heartbeat is None else "offline",
+                "patch_status": proven,
+                "missing": device.missing if known else None,
+                "security": device.missing_security if known else None,
+                "reboot_required": device.reboot_required,
+                "groups": groups.get(device.id, []),
+                "connection": connection_facts(device),
+                "ssh_host_keys": device.ssh_host_keys,
+            }
+        )
+    return hosts
+
+
+def encode(hosts: list[dict[str, Any]]) -> tuple[bytes, str]:
+    """The JSON answer and the ETag of its hosts (the moment of its making does not count)."""
+    body = msgspec.json.encode(hosts)
+    head = msgspec.json.encode({"generated_at": now(), "count": len(hosts)})
+    return head[:-1] + b',"hosts":' + body + b"}", hashlib.blake2b(body, digest_size=16).hexdigest()

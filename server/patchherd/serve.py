@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""`patchherd serve`: API and worker as one supervised process tree.
+
+The supervisor imports almost nothing, so it stays small; it restarts what dies and takes all of it along when it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
+STOP_SECONDS = 15
+MIN_LIFE_SECONDS = 1.0
+"""What dies sooner than this waits before it is started again."""
+
+
+class Child:
+    """One supervised process."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name, self.command = name, command
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+        self.process = subprocess.Popen([*DIE_WITH_PARENT, *self.command], stdin=subprocess.DEVNULL)
+
+    def is_dead(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+
+def supervise(
+    children: list[Child], announce: Callable[[str], None], on_start: Callable[[], None] | None = None
+) -> int:
+    """Run the children until SIGTERM or SIGINT (0), restarting any that dies; 1 when one cannot stay up at all."""
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # only to end the sleep below
+    for child in children:
+        child.start()
+    if on_start and not stopping:
+        on_start()
+    early_deaths = 0
+    while not stopping:
+        for child in children:
+            if child.is_dead() and not stopping:
+                assert child.process is not None  # noqa: S101 - is_dead says so
+                announce(f"{child.name} ended with {child.process.returncode}; starting it again")
+                if time.monotonic() - child.started < MIN_LIFE_SECONDS:
+                    early_deaths += 1
+                    if early_deaths > 5:
+                        announce(f"{child.name} does not stay up; giving up")
+                        _stop(children)
+                        return 1
+                    time.sleep(MIN_LIFE_SECONDS)
+                else:
+                    early_deaths = 0
+                child.start()
+        time.sleep(0.5)
+    _stop(children)
+    return 0
+
+
+def _stop(children: list[Child]) -> None:
+    """TERM, then KILL what is still there after STOP_SECONDS."""
+    alive = [child.process for child in children if child.process and child.process.poll() is None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in alive:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def api_command(data: Path, host: str, port: int, threads: int, processes: int) -> list[str]:
+    """The gunicorn command line of the API."""
+    return [
+        sys.executable, "-m", "gunicorn", "--bind", f"{'[' + host + ']' if ':' in host else host}:{port}",
+        "--worker-class", "gthread", "--workers", str(processes), "--threads", str(threads), "--timeout", "120",
+        "--graceful-timeout", "5", "--keep-alive", "15", "--worker-tmp-dir", _memory_directory(),
+        "--log-level", "warning", "--name", "patchherd-api",
+        f"patchherd.wsgi:create({str(data)!r})",
+    ]  # fmt: skip
+
+
+def worker_command(data: Path) -> list[str]:
+    return [sys.executable, "-m", "patchherd", "worker", "--data", str(data)]
+
+
+def _memory_directory() -> str:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"  # noqa: S108 - gunicorn's heartbeat file

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Entry point of WSGI servers: `gunicorn 'patchherd.wsgi:create("/var/lib/patchherd")'`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask
+
+from patchherd import logs
+from patchherd.app import create_app
+from patchherd.settings import load_settings, with_secret_key
+
+
+def create(data: str) -> Flask:
+    """The application of the server that keeps its state in `data`."""
+    settings = with_secret_key(load_settings(Path(data)))
+    logs.configure(settings)
+    return create_app(settings)
