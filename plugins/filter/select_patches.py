@@ -1,0 +1,191 @@
+# Copyright (c) 2026, Patchherd contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: select_patches
+short_description: Select what to install from the report of a Linux host
+version_added: 0.1.0
+author:
+  - Patchherd contributors (@patchherd)
+description:
+  - Compares the report of P(patchherd.fleet.report_info#module) with a plan, or makes a plan from the report.
+  - Only versions that the report offers are selected. What was planned and is no longer offered is named, not replaced.
+positional: _input
+options:
+  _input:
+    description: RV(patchherd.fleet.report_info#module:report_encoded) of a host.
+    type: str
+    required: true
+  plan:
+    description:
+      - Transitions that are wanted on the host, each a dictionary with V(package), V(architecture) and V(candidate).
+      - Without it, everything that the report offers is wanted, as far as O(only) and O(packages) let it.
+    type: list
+    elements: dict
+  only:
+    description: Which of the offered updates are wanted. Not used with O(plan).
+    type: str
+    choices: [all, security]
+    default: all
+  packages:
+    description: Names, or patterns such as V(php*), of the packages that are wanted; all when empty. Not used with O(plan).
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Take the report
+  patchherd.fleet.report_info:
+  register: report
+
+- name: Show the security updates that this host would get
+  ansible.builtin.debug:
+    msg: "{{ (report.report_encoded | patchherd.fleet.select_patches(only='security')).install }}"
+"""
+
+RETURN = r"""
+_value:
+  description: What to do on the host.
+  type: dict
+  contains:
+    manager:
+      description: The package manager, V(apt) or V(dnf).
+      type: str
+    install:
+      description: Exact versions, in the form that the package manager takes.
+      type: list
+      elements: str
+      sample: [openssl=3.0.17-1~deb12u2]
+    names:
+      description: The names in C(install), without version.
+      type: list
+      elements: str
+    left_out:
+      description: What was wanted and is not in C(install), each with C(package), C(candidate) and C(reason).
+      type: list
+      elements: dict
+    blocked:
+      description: Why the report is no base for a decision; empty when it is.
+      type: str
+    needs_reboot:
+      description: Whether the host needs a reboot.
+      type: bool
+    reboot_reason:
+      description: Why it does.
+      type: str
+"""
+
+import base64
+import fnmatch
+import json
+import re
+import zlib
+
+from ansible.errors import AnsibleFilterError
+from ansible.utils.unsafe_proxy import wrap_var
+
+# The names end up as arguments of apt and dnf, where a wildcard, a path or a trailing minus would mean something else.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
+_VERSION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+~:^%-]*[A-Za-z0-9.~^])?\Z")
+
+
+def _specification(entry, version, manager, native, alone):
+    """Return (argument, name) for the package manager, None when name or version are malformed.
+
+    C(native) is the host's architecture as its packages call it, C(alone) tells that the name is installed for one architecture.
+    """
+    name, architecture = entry["name"], entry.get("architecture") or ""
+    if not (_NAME.match(name) and _VERSION.match(version) and (not architecture or _NAME.match(architecture))):
+        return None
+    if manager == "dnf":
+        # A package may become noarch, or cease to be; only where several are installed does the architecture choose.
+        plain = not architecture or (alone and architecture in ("noarch", native))
+        return f"{name}-{version}" if plain else f"{name}-{version}.{architecture}", name
+    if architecture not in ("", "all", native):
+        name = f"{name}:{architecture}"
+    return f"{name}={version}", name
+
+
+def _wanted(entries, plan, only, packages):
+    """Yield (entry to install or None, package, candidate, reason why not)."""
+    if plan is None:
+        for entry in entries:
+            named = not packages or any(fnmatch.fnmatchcase(entry["name"], pattern) for pattern in packages)
+            if entry.get("needsUpdate") and named and (only == "all" or entry.get("isSecurityUpdate")):
+                reason = ""
+                if entry.get("phased") not in (None, 100):
+                    reason = f"offered to {entry['phased']} % of all hosts so far"
+                yield None if reason else entry, entry["name"], entry["availableVersion"], reason
+        return
+    by_name = {}
+    for entry in entries:
+        by_name.setdefault(entry["name"], []).append(entry)
+    for item in plan:
+        package, candidate, architecture = item["package"], item["candidate"], item.get("architecture")
+        instances = [
+            entry
+            for entry in by_name.get(package, [])
+            if architecture is None or entry.get("architecture") in (None, architecture)
+        ]
+        if any(entry["currentVersion"] == candidate for entry in instances):
+            continue
+        offered = [entry for entry in instances if entry.get("needsUpdate")]
+        match = next((entry for entry in offered if entry["availableVersion"] == candidate), None)
+        reason = ""
+        if match is None:
+            reason = f"{offered[0]['availableVersion']} is offered now" if offered else "no longer offered"
+            if not instances:
+                reason = "not installed"
+        yield match, package, candidate, reason
+
+
+def select_patches(report_encoded, plan=None, only="all", packages=()):
+    """Return what to install; see DOCUMENTATION. Raise AnsibleFilterError when the report cannot be read."""
+    if only not in ("all", "security"):
+        raise AnsibleFilterError(f"select_patches: only must be all or security, not {only!r}")
+    try:
+        report = json.loads(zlib.decompress(base64.b64decode(report_encoded)))
+        manager, entries = report["packageManager"], report["packages"]
+    except (ValueError, TypeError, KeyError, zlib.error) as error:
+        raise AnsibleFilterError(f"select_patches: not a report: {error}") from error
+    architectures = {}
+    for entry in entries:
+        architectures.setdefault(entry["name"], set()).add(entry.get("architecture"))
+    # What uname calls x86_64, Debian calls amd64; dpkg itself is always of the native architecture.
+    native = report.get("architecture") if manager == "dnf" else next(iter(architectures.get("dpkg", [None])))
+    install, left_out = {}, []
+    for entry, package, candidate, reason in _wanted(entries, plan, only, packages):
+        specification = entry and _specification(entry, candidate, manager, native, len(architectures[package]) == 1)
+        if entry and entry.get("held"):
+            reason = "held on the host"
+        elif entry and not specification:
+            reason = "its name or version is malformed"
+        if reason:
+            left_out.append({"package": package, "candidate": candidate, "reason": reason})
+        else:
+            install[specification[0]] = specification[1]
+    blocked, problems = "", "; ".join(report.get("problems") or [])
+    if not report.get("metadataUpdated"):
+        blocked = "what this host misses is unknown: " + (problems or "its package metadata has never been refreshed")
+    elif problems and not install and (plan is None or left_out):
+        blocked = "nothing to install was found, but the report is not complete: " + problems
+    return wrap_var(
+        {
+            "manager": manager,
+            "install": list(install),
+            "names": list(install.values()),
+            "left_out": left_out,
+            "blocked": blocked,
+            "needs_reboot": bool(report.get("needsReboot")),
+            "reboot_reason": report.get("rebootReason") or "",
+        }
+    )
+
+
+class FilterModule:
+    def filters(self):
+        return {"select_patches": select_patches}
