@@ -9,6 +9,8 @@ from typing import Any
 from flask import Flask
 
 from patchherd import __version__, database, http
+from patchherd.identity import access, cookies, ratelimit
+from patchherd.identity import api as identity
 from patchherd.settings import Settings
 
 OPENAPI = {
@@ -28,6 +30,9 @@ def create_app(settings: Settings) -> Flask:
     app.config["SECRET_KEY"] = settings.secret_key
     app.config["PATCHHERD"] = settings
     http.install(app, settings)
+    cookies.install(app, settings)
+    ratelimit.install(app, settings)
+    access.install(app)
     api = http.RestApi(app)
     for blueprint, options in _rooms(settings):
         api.register_blueprint(blueprint, **options)
@@ -35,4 +40,7 @@ def create_app(settings: Settings) -> Flask:
 
 
 def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
-    return []
+    versioned = {"url_prefix": settings.api_prefix}
+    return [
+        (identity.room, versioned),
+    ]

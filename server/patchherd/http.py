@@ -18,6 +18,7 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 from flask.json.provider import JSONProvider
 from flask_smorest import Api, Blueprint
+from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
@@ -38,13 +39,38 @@ class CompactJson(JSONProvider):
         return msgspec.json.encode(obj).decode()
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return msgspec.json.decode(s)
+        try:
+            value = msgspec.json.decode(s)
+        except msgspec.DecodeError as exc:
+            raise ValueError(str(exc)) from exc
+        # PostgreSQL cannot store NUL characters, and agents in the field send some.
+        escaped = "\\u0000" in s if isinstance(s, str) else b"\\u0000" in s
+        return without_nul(value) if escaped else value
+
+
+def without_nul(value: Any) -> Any:
+    """The same JSON value with NUL characters removed from every string."""
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, list):
+        return [without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {without_nul(key): without_nul(item) for key, item in value.items()}
+    return value
 
 
 class Parser(FlaskParser):
     """Request parsing that answers 400, as the contracts say, with one row an invalid field."""
 
     DEFAULT_VALIDATION_STATUS = 400
+
+    def _raw_load_json(self, req: Any) -> Any:
+        if not req.is_json:
+            return missing
+        try:
+            return current_app.json.loads(req.get_data(cache=True))
+        except ValueError as exc:
+            raise BadRequest("Malformed JSON", str(exc)) from exc
 
     def handle_error(self, error: Any, req: Any, schema: Any, *, error_status_code: Any, error_headers: Any) -> None:  # type: ignore[override]
         rows = []
@@ -88,7 +114,9 @@ class RestApi(Api):
         else:
             body = error_body(error.name, error.description)
         return current_app.response_class(
-            current_app.json.dumps(body), code, [h for h in error.get_headers() if h[0] != "Content-Type"],
+            current_app.json.dumps(body),
+            code,
+            [h for h in error.get_headers() if h[0] != "Content-Type"],
             mimetype="application/json",
         )
 
@@ -174,6 +202,8 @@ def install(app: Flask, settings: Settings) -> None:
     @app.before_request
     def open_connection() -> None:
         g.started = time.perf_counter()
+        if "\x00" in request.path or "%00" in request.query_string.decode("latin-1"):
+            raise BadRequest("Malformed address", "NUL characters are not possible")
         database.db.connect(reuse_if_open=True)
 
     @app.teardown_request
@@ -186,6 +216,11 @@ def install(app: Flask, settings: Settings) -> None:
         response = app.response_class(app.json.dumps(error.body()), error.status, mimetype="application/json")
         response.headers.update(error.headers)
         return response
+
+    @app.errorhandler(peewee.DataError)
+    def answer_unstorable(error: peewee.DataError) -> Response:
+        log.warning("value refused by the database", method=request.method, path=request.path)
+        return answer_error(BadRequest("Bad request", "a value is too long, too large or malformed"))
 
     @app.errorhandler(peewee.PeeweeException)
     @app.errorhandler(Exception)
@@ -209,6 +244,12 @@ def install(app: Flask, settings: Settings) -> None:
             client=request.remote_addr,
         )
         return response
+
+
+def settings() -> Settings:
+    """The settings of the application that answers the current request."""
+    found: Settings = current_app.config["PATCHHERD"]
+    return found
 
 
 def base_url(settings: Settings) -> str:

@@ -66,6 +66,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Older reports, and older package metadata, prove nothing: the device's patches are unknown."""
     access_token_minutes: Positive = 60
     session_hours: Positive = 12
+    auth_rate_limit: str = "30 per minute"
+    """Refused log-ins and enrolments that one client address may cause, as `N per minute`, `N per hour`…"""
+    login_attempts: Positive = 10
+    """Failed log-ins in a row that lock an account name for 15 minutes."""
+    password_cost: Annotated[int, msgspec.Meta(ge=4, le=16)] = 12
+    """bcrypt cost of user passwords."""
+    token_cost: Annotated[int, msgspec.Meta(ge=4, le=15)] = 10
+    """bcrypt cost of enrolment token secrets."""
     host_key_cost: Annotated[int, msgspec.Meta(ge=4, le=15)] = 5
     """bcrypt cost of host API keys, which are 256 random bits."""
 

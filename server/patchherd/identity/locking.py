@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Turn-taking between transactions where no row exists yet that could be locked."""
+
+from __future__ import annotations
+
+from patchherd.database import db, is_sqlite
+
+AUDIT_CHAIN = 0x70617401
+USERS = 0x70617402
+
+
+def take_turn(lock: int) -> None:
+    """Wait until no other open transaction holds `lock`; it is held to the end of the current write transaction.
+
+    SQLite lets only one transaction write anyway.
+    """
+    if not is_sqlite():
+        db.execute_sql("SELECT pg_advisory_xact_lock(%s)", (lock,))

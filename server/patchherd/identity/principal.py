@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Who makes a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who makes this request."""
+
+    kind: str
+    """user, token, host, enrollment."""
+    id: int
+    name: str
+    permissions: frozenset[str]
+    device_id: int | None = None

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shortcuts over the HTTP API for tests of every room."""
+
+from __future__ import annotations
+
+import pkgutil
+from importlib import import_module
+from typing import Any
+
+import peewee
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+import patchherd
+from patchherd import database
+
+ADMIN = "admin"
+PASSWORD = "correct horse battery"
+
+
+def all_models() -> list[type[peewee.Model]]:
+    """The models of all rooms."""
+    found: list[type[peewee.Model]] = []
+    for room in pkgutil.iter_modules(patchherd.__path__):
+        try:
+            module = import_module(f"patchherd.{room.name}.models")
+        except ModuleNotFoundError:
+            continue
+        found += [
+            value
+            for value in vars(module).values()
+            if isinstance(value, type)
+            and issubclass(value, database.BaseModel)
+            and value is not database.BaseModel
+            and value.__module__ == module.__name__
+        ]
+    return found
+
+
+def create_schema() -> None:
+    """Create all tables in the configured database."""
+    with database.connection(), database.write_transaction():
+        database.db.create_tables(all_models())
+
+
+class Api:
+    """Calls as administrator; every shortcut asserts that it worked."""
+
+    def __init__(self, client: FlaskClient, token: str) -> None:
+        self.client = client
+        self.headers = {"Authorization": f"Bearer {token}"}
+
+    @classmethod
+    def with_admin(cls, app: Flask) -> Api:
+        client = app.test_client()
+        answer = client.post("/api/v1/auth/setup-admin", json={"username": ADMIN, "password": PASSWORD})
+        assert answer.status_code == 201, answer.text
+        return cls(client, answer.json["token"])
+
+    def call(self, method: str, path: str, body: Any = None, **kwargs: Any) -> TestResponse:
+        """Any request below /api/v1, or to a path that starts with /api/."""
+        url = path if path.startswith("/api/") else f"/api/v1{path}"
+        headers = {**self.headers, **kwargs.pop("headers", {})}
+        if body is not None:
+            kwargs["json"] = body
+        return self.client.open(url, method=method, headers=headers, **kwargs)
+
+    def get(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.call("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any = None, **kwargs: Any) -> TestResponse:
+        return self.call("POST", path, body, **kwargs)
+
+    def patch(self, path: str, body: Any, **kwargs: Any) -> TestResponse:
+        return self.call("PATCH", path, body, **kwargs)
+
+    def delete(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.call("DELETE", path, **kwargs)
+
+    def user_token(self, role: str = "viewer", username: str | None = None) -> str:
+        """The access token of a new user with this role."""
+        name = username or role
+        answer = self.post("/users", {"username": name, "password": PASSWORD, "role": role})
+        assert answer.status_code == 201, answer.text
+        answer = self.client.post("/api/v1/auth/login", json={"username": name, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json["token"])
+
+    def api_token(self, **body: Any) -> str:
+        """The text of a new API token."""
+        answer = self.post("/api-tokens", {"name": "test", **body})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json["token"])
