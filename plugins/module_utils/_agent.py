@@ -162,7 +162,10 @@ def _deb_part_key(part):
     for text, digits in re.findall(r"(\D*)(\d*)", part):
         key.append([-1 if c == "~" else ord(c) if c.isalpha() else ord(c) + 256 for c in text] + [0])
         key.append([int(digits or 0)])
-    return key
+    while key and key[-1] == [0]:
+        key.pop()
+    # What lacks counts as zero; no more than two zeros follow each other, so that three of them outlast any `~`.
+    return key + [[0]] * 3
 
 
 def deb_version_key(version):
@@ -717,8 +720,8 @@ def newest_kernel(running, ecosystem, packages):
     """
     if ecosystem == "deb":
         releases, key = apt_kernels(packages), deb_version_key
-        flavour = re.sub(r"^[\d.]+(-\d+)*", "", running)
-        same = [r for r in releases if re.sub(r"^[\d.]+(\+\w+)?(-\d+)*", "", r) == flavour] if flavour else []
+        flavours = {release: re.sub(r"^[\d.]+([+~]\w+)?(-\d+)*", "", release) for release in releases + [running]}
+        same = [release for release in releases if flavours[running] and flavours[release] == flavours[running]]
     else:
         kernels, key = rpm_kernels(packages), rpm_version_key
         releases = sorted(set(itertools.chain.from_iterable(kernels.values())), key=key)

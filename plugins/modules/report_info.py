@@ -13,10 +13,10 @@ module: report_info
 short_description: Collect the patch report of a Linux host
 version_added: 0.1.0
 description:
-  - Collects what the Patchherd agent reports about a host, which are its packages with the versions offered for them, its
-    repositories, hardware, network and whether it needs a reboot.
-  - Nothing is sent anywhere. A deployment takes one report before and one after it has installed patches, and the server reads
-    both from the task results.
+  - Collects what the Patchherd agent reports about a host, which are its packages with the versions offered for them,
+    its repositories, hardware, network and whether it needs a reboot.
+  - Nothing is sent anywhere. A deployment takes one report before and one after it has installed patches, and the
+    server reads both from the task results.
   - Works on hosts with C(apt) and C(dpkg), and on hosts with C(dnf) and C(rpm).
 author:
   - Patchherd contributors (@patchherd)
@@ -76,6 +76,7 @@ EXAMPLES = r"""
     stdin: "{{ before.report_encoded }}"
   delegate_to: localhost
   changed_when: false
+  check_mode: false
   register: report
 
 - name: Show what the host misses
@@ -99,8 +100,8 @@ report_encoded:
   description:
     - The report, a JSON document compressed with zlib and encoded with Base64.
     - A host with 1,500 packages would otherwise cost Ansible seconds for a single task result.
-    - Its C(metadataUpdated) is null where the metadata has never been refreshed from all sources. What the host misses is then
-      unknown, and C(problems) says why.
+    - Its C(metadataUpdated) is null where the metadata has never been refreshed from all sources. What the host misses
+      is then unknown, and C(problems) says why.
   returned: success
   type: str
   sample: eJyrVipKLcgvKglLLSrOzM9TsjKsBQBKSAcq

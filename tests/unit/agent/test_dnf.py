@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""dnf: parsing of recorded outputs, version order against rpm."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import shutil
+import subprocess
+from types import ModuleType
+
+import pytest
+
+RPMS = """\
+gpg-pubkey\t(none)\t17d9762b\t6b0243c8\t(none)\t(none)
+bash\t(none)\t5.1.8\t6.el9\tx86_64\tbash-5.1.8-6.el9.src.rpm
+openssl-libs\t1\t3.0.7\t24.el9\tx86_64\topenssl-3.0.7-24.el9.src.rpm
+openssl-libs\t1\t3.0.7\t24.el9\ti686\topenssl-3.0.7-24.el9.src.rpm
+kernel-core\t0\t5.14.0\t503.el9\tx86_64\tkernel-5.14.0-503.el9.src.rpm
+kernel-core\t0\t5.14.0\t70.el9\tx86_64\tkernel-5.14.0-70.el9.src.rpm
+moved\t(none)\t1.0\t1\tnoarch\tmoved-1.0-1.src.rpm
+"""
+UPGRADES = """\
+openssl-libs|1|3.0.7|27.el9|x86_64|baseos
+openssl-libs|1|3.0.7|28.el9|x86_64|baseos
+openssl-libs|1|3.0.7|27.el9|i686|baseos
+kernel-core|0|5.14.0|570.el9|x86_64|baseos
+moved|0|2.0|1|x86_64|appstream
+not-installed|0|1.0|1|x86_64|appstream
+"""
+LIST_DNF4 = """\
+RLSA-2026:1002 Critical/Sec. openssl-libs-1:3.0.7-27.el9.x86_64
+RLSA-2026:1009 Low/Sec.      openssl-libs-1:3.0.7-28.el9.x86_64
+RLSA-2026:1010 Low/Sec.      openssl-libs-1:3.0.7-99.el9.x86_64
+RLBA-2026:1000 bugfix        kernel-core-5.14.0-570.el9.x86_64
+FEDORA-2026-ab newpackage    moved-2.0-1.x86_64
+SEC-2026-1     Unknown/Sec.  bash-5.1.8-9.el9.x86_64
+"""
+LIST_DNF5 = """\
+Name           Type        Severity                         Package              Issued
+RLSA-2026:1002 security    Critical openssl-libs-1:3.0.7-27.el9.x86_64 2026-06-01 00:00:00
+RLBA-2026:1000 bugfix      None     kernel-core-5.14.0-570.el9.x86_64 2026-06-01 00:00:00
+"""
+INFO_DNF4 = """\
+===============================================================================
+  openssl security update
+===============================================================================
+  Update ID: RLSA-2026:1002
+       Type: security
+    Updated: 2026-06-01 00:00:00
+       Bugs: 123 - CVE-2000-0001 in a title
+       CVEs: CVE-2026-1001
+           : CVE-2026-1002
+Description: It mentions CVE-1999-0001
+   Severity: Critical
+
+===============================================================================
+  kernel bugfix update
+===============================================================================
+  Update ID: RLBA-2026:1000
+       Type: bugfix
+"""
+REPOINFO = """\
+Repo-id            : bad
+Repo-name          : bad
+Repo-status        : disabled
+Repo-baseurl       : http://repo.example/nonexist
+Repo-expire        : 172800 second(s) (last: unknown)
+
+Repo-id            : baseos
+Repo-name          : Lab: BaseOS
+Repo-status        : enabled
+Repo-updated       : Sun Nov 22 01:22:19 2026
+Repo-metalink      : https://mirrors.example/metalink?repo=baseos
+Repo-baseurl       : http://repo.example/rpm (3 more)
+Repo-expire        : 21600 second(s) (last: Sun Nov 22 01:27:54 2026)
+Total packages: 17
+"""
+
+
+@pytest.fixture
+def packages(agent: ModuleType) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = agent.apply_upgrades(
+        agent.parse_rpms(RPMS), agent.parse_upgrades(UPGRADES), agent.parse_advisory_list(LIST_DNF4),
+        agent.parse_advisory_cves(INFO_DNF4))
+    return found
+
+
+def pick(packages: list[dict[str, object]], name: str, **values: object) -> dict[str, object]:
+    (found,) = (p for p in packages if p["name"] == name and all(p[k] == v for k, v in values.items()))
+    return found
+
+
+def test_every_installed_instance_is_one_entry_and_keys_are_none(packages: list[dict[str, object]]) -> None:
+    assert [(p["name"], p["architecture"], p["currentVersion"]) for p in packages] == [
+        ("bash", "x86_64", "5.1.8-6.el9"), ("kernel-core", "x86_64", "5.14.0-70.el9"),
+        ("kernel-core", "x86_64", "5.14.0-503.el9"), ("moved", "noarch", "1.0-1"),
+        ("openssl-libs", "i686", "1:3.0.7-24.el9"), ("openssl-libs", "x86_64", "1:3.0.7-24.el9")]
+
+
+def test_the_newest_offer_wins_with_every_advisory_up_to_it(packages: list[dict[str, object]]) -> None:
+    assert pick(packages, "openssl-libs", architecture="x86_64") == {
+        "name": "openssl-libs", "currentVersion": "1:3.0.7-24.el9", "architecture": "x86_64", "sourceName": "openssl",
+        "availableVersion": "1:3.0.7-28.el9", "needsUpdate": True, "isSecurityUpdate": True, "sourceRepository": "baseos",
+        "advisories": [
+            {"id": "RLSA-2026:1002", "type": "security", "severity": "Critical",
+             "cves": ["CVE-2026-1001", "CVE-2026-1002"]},
+            {"id": "RLSA-2026:1009", "type": "security", "severity": "Low", "cves": []}]}
+    assert pick(packages, "openssl-libs", architecture="i686")["availableVersion"] == "1:3.0.7-27.el9"
+
+
+def test_only_the_newest_kernel_misses_an_update(packages: list[dict[str, object]]) -> None:
+    assert pick(packages, "kernel-core", currentVersion="5.14.0-70.el9")["needsUpdate"] is False
+    newest = pick(packages, "kernel-core", currentVersion="5.14.0-503.el9")
+    assert newest["availableVersion"] == "5.14.0-570.el9"
+    assert newest["isSecurityUpdate"] is False
+
+
+def test_a_package_that_changes_architecture_is_followed(packages: list[dict[str, object]]) -> None:
+    assert pick(packages, "moved")["availableVersion"] == "2.0-1"
+
+
+def test_an_advisory_without_an_offered_package_is_no_update(packages: list[dict[str, object]]) -> None:
+    assert pick(packages, "bash")["needsUpdate"] is False
+
+
+def test_advisory_rows_of_dnf4_and_dnf5(agent: ModuleType) -> None:
+    assert agent.parse_advisory_list(LIST_DNF5) == [
+        ("RLSA-2026:1002", "security", "Critical", ("openssl-libs", "1:3.0.7-27.el9", "x86_64")),
+        ("RLBA-2026:1000", "bugfix", None, ("kernel-core", "5.14.0-570.el9", "x86_64"))]
+    assert agent.parse_advisory_list(LIST_DNF4)[-1][2] is None
+
+
+def test_repositories_tell_their_age_and_that_they_have_none(agent: ModuleType) -> None:
+    bad, good = agent.parse_repositories(REPOINFO)
+    assert bad["updated"] is None
+    assert good == {"id": "baseos", "name": "Lab: BaseOS", "enabled": True,
+                    "url": "https://mirrors.example/metalink?repo=baseos", "updated": 1795310874.0}
+
+
+def test_reboot_into_a_newer_kernel_of_the_same_package(agent: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "in_container", lambda: False)
+    packages = agent.parse_rpms(RPMS)
+    assert agent.newest_kernel("5.14.0-70.el9.x86_64", "rpm", packages) == ("5.14.0-503.el9.x86_64", True)
+    assert agent.newest_kernel("5.14.0-503.el9.x86_64", "rpm", packages) == ("5.14.0-503.el9.x86_64", False)
+    assert agent.newest_kernel("6.8.0-foreign", "rpm", packages) == ("5.14.0-503.el9.x86_64", False)
+
+
+@pytest.mark.skipif(shutil.which("rpm") is None, reason="rpm is the oracle of this test")
+def test_version_order_is_that_of_rpm(agent: ModuleType) -> None:
+    generator = random.Random(21)
+    parts = ["1.0", "1.0^git1", "1.0~rc1", "1.0.1", "1.0a", "1.00", "1_0", "a", "1.a", "1.el9", "1.el9_2"]
+    parts += ["".join(generator.choice("019.~^aZ_") for _ in range(generator.randint(1, 6))) for _ in range(25)]
+    pairs = generator.sample(list(itertools.combinations(parts, 2)), 300)
+    script = "".join(f'print(rpm.vercmp("{a}","{b}").."\\n")' for a, b in pairs)
+    said = subprocess.run(["rpm", "--eval", "%{lua: " + script + "}"], capture_output=True, text=True, check=True)
+    for (one, other), expected in zip(pairs, said.stdout.split(), strict=True):
+        a, b = agent.rpm_version_key(f"{one}-1"), agent.rpm_version_key(f"{other}-1")
+        assert (a > b) - (a < b) == int(expected), (one, other)
