@@ -23,6 +23,8 @@ def all_models() -> list[type[peewee.Model]]:
     """The models of all rooms."""
     found: list[type[peewee.Model]] = []
     for room in pkgutil.iter_modules(patchherd.__path__):
+        if not room.ispkg:
+            continue
         try:
             module = import_module(f"patchherd.{room.name}.models")
         except ModuleNotFoundError:

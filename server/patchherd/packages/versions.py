@@ -109,5 +109,5 @@ def rpm_key(evr: str) -> bytes:
 
 
 def key(ecosystem: str, version: str) -> bytes:
-    """The sort key of a version in `ecosystem`; what is neither deb nor rpm is compared by runs of digits and letters."""
+    """The sort key of a version in `ecosystem`; outside deb and rpm: runs of digits and letters, as rpm does."""
     return deb_key(version) if ecosystem == "deb" else rpm_key(version)

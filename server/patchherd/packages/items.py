@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""The wire form of a host's report: what is read from it, and which field is wrong when one is."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+import msgspec
+
+from patchherd.errors import ApiError, BadRequest, invalid
+from patchherd.packages.models import NAME_LENGTH, VERSION_LENGTH
+
+MAX_PACKAGES = 10_000
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH)]
+Version = Annotated[str, msgspec.Meta(max_length=VERSION_LENGTH)]
+Text = str | int | float | None
+Texts = str | int | list[str | int] | None
+
+
+class Origin(msgspec.Struct, gc=False):
+    """An apt release that offers the candidate."""
+
+    origin: str | None = None
+    label: str | None = None
+    suite: str | None = None
+    codename: str | None = None
+    component: str | None = None
+
+
+class Advisory(msgspec.Struct):
+    """An advisory that leads to the candidate."""
+
+    id: str
+    type: str | None = None
+    severity: str | None = None
+    cves: list[str] | None = None
+
+
+class Item(msgspec.Struct, rename="camel"):
+    """One installed package instance, or one update that Windows offers."""
+
+    name: Name
+    current_version: Version
+    needs_update: bool
+    available_version: Version | None = None
+    is_security_update: bool | None = None
+    architecture: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+    source_repository: str | None = None
+    origins: list[Origin] | None = None
+    advisories: list[Advisory] | None = None
+    held: bool | None = None
+    phased: int | float | None = None
+    wua_guid: str | None = None
+    wua_kb: Texts = None
+    wua_severity: str | None = None
+    wua_categories: Texts = None
+
+    @property
+    def is_windows_update(self) -> bool:
+        return bool(self.wua_guid or self.wua_kb)
+
+
+class Report(msgspec.Struct, rename="camel"):
+    """A host's report; fields that are not named here are accepted and not read."""
+
+    packages: msgspec.Raw = msgspec.Raw(b"null")
+    sections: list[str] | None = None
+    metadata_updated: str | msgspec.UnsetType | None = msgspec.UNSET
+    ecosystem: Text = None
+    package_manager: Text = None
+    agent_version: Text = None
+    hostname: Text = None
+    ip: Text = None
+    machine_id: Text = None
+    architecture: Text = None
+    os_type: Text = None
+    os_version: Text = None
+    os_id: Text = None
+    os_id_like: list[str] | None = None
+    os_version_id: Text = None
+    os_codename: Text = None
+    kernel_version: Text = None
+    installed_kernel_version: Text = None
+    boot_id: Text = None
+    needs_reboot: bool | None = None
+    reboot_reason: Text = None
+    ssh_host_keys: list[str] | None = None
+    cpu_model: Text = None
+    cpu_cores: Text = None
+    ram_installed: Text = None
+    swap_size: Text = None
+    disk_details: list[Any] | None = None
+    gateway_ip: Text = None
+    dns_servers: list[Any] | None = None
+    network_interfaces: list[Any] | None = None
+    selinux_status: Text = None
+    system_uptime: Text = None
+    load_average: list[Any] | None = None
+    repositories: list[Any] | None = None
+    problems: list[Any] | None = None
+    execution_time: Text = None
+
+
+_report_decoder = msgspec.json.Decoder(Report)
+_items_decoder = msgspec.json.Decoder(list[Item])
+_PLACE = re.compile(r"^(.*?)(?: - at `\$(.*)`)?$", re.DOTALL)
+_FIELD = re.compile(r"missing required field `([^`]+)`")
+
+
+def decode_report(body: bytes) -> Report:
+    """The report in a request body. Raises BadRequest: malformed JSON, or a field of a wrong type, by its name."""
+    try:
+        return _report_decoder.decode(without_nul(body))
+    except msgspec.ValidationError as exc:
+        raise _wrong_field(exc) from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest("Malformed JSON", str(exc)) from exc
+
+
+def decode_items(packages: bytes) -> list[Item]:
+    """The items of a report's `packages`. Raises BadRequest, which names the item and field."""
+    try:
+        items = _items_decoder.decode(packages)
+    except msgspec.ValidationError as exc:
+        raise _wrong_field(exc, "packages") from exc
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest("Malformed JSON", str(exc)) from exc
+    if len(items) > MAX_PACKAGES:
+        raise invalid("packages", f"at most {MAX_PACKAGES} packages are taken, not {len(items)}")
+    return items
+
+
+def without_nul(body: bytes) -> bytes:
+    """The same JSON without NUL characters, which broken collectors send and PostgreSQL cannot store."""
+    if b"\0" in body:
+        body = body.replace(b"\0", b"")
+    if b"\\u0000" not in body:
+        return body
+    try:
+        return msgspec.json.encode(_strip(msgspec.json.decode(body)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest("Malformed JSON", str(exc)) from exc
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_strip(item) for item in value]
+    if isinstance(value, dict):
+        return {_strip(name): _strip(item) for name, item in value.items()}
+    return value
+
+
+def _wrong_field(exc: msgspec.ValidationError, root: str = "") -> ApiError:
+    """msgspec's "… - at `$[3].name`" as an error about `packages[3].name`."""
+    match = _PLACE.match(str(exc))
+    msg, place = (match.group(1), match.group(2) or "") if match else (str(exc), "")
+    if missing := _FIELD.search(msg):
+        place, msg = f"{place}.{missing.group(1)}", "required"
+    path = (root + place).lstrip(".")
+    return invalid(path, msg.replace("`", "")) if path else BadRequest("Validation failed", msg.replace("`", ""))

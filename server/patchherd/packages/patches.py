@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""What devices miss, as far as it is known now: old evidence proves nothing, so time is part of every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import peewee
+from peewee import fn
+
+from patchherd.database import chunked, now
+from patchherd.devices.models import Device
+from patchherd.packages.models import Verdict
+from patchherd.packages.severity import SEVERITIES
+from patchherd.settings import Settings
+
+STATUSES = ("missing", "current", "unknown")
+VERDICTS = ("missing", "not_installable", "current")
+
+
+def patch_state(device: Device, settings: Settings, moment: datetime | None = None) -> tuple[str, str | None]:
+    """(missing, current or unknown; why it is unknown) of a device at `moment` (default: now)."""
+    if device.evaluated_at is None:
+        return "unknown", "no report yet" if device.last_report is None else "no report of packages yet"
+    if device.missing is None or device.metadata_updated is None:
+        return "unknown", device.patch_reason
+    oldest = (moment or now()) - timedelta(hours=settings.stale_hours)
+    if device.evaluated_at < oldest:
+        return "unknown", f"the last report of packages is older than {settings.stale_hours} h"
+    if device.metadata_updated < oldest:
+        return "unknown", f"the host's package metadata is older than {settings.stale_hours} h"
+    return ("missing" if device.missing else "current"), None
+
+
+def is_known(settings: Settings, moment: datetime | None = None) -> peewee.Expression:
+    """The same question to the database: true for devices whose patch state is known."""
+    oldest = (moment or now()) - timedelta(hours=settings.stale_hours)
+    return (Device.evaluated_at >= oldest) & (Device.metadata_updated >= oldest) & Device.missing.is_null(False)
+
+
+def patch_row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as the API shows it."""
+    advisories = verdict.advisories
+    return {
+        "id": verdict.id,
+        "package": verdict.package,
+        "architecture": verdict.architecture or None,
+        "installed": verdict.installed,
+        "candidate": verdict.candidate,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "severity": verdict.severity,
+        "severity_source": verdict.severity_source,
+        "security": verdict.security,
+        "advisories": [advisory["id"] for advisory in advisories],
+        "cves": sorted({cve for advisory in advisories for cve in advisory["cves"] or ()}),
+        "origin": verdict.origin,
+        "kb": verdict.kb,
+        "title": verdict.package if verdict.ecosystem == "windows" else None,
+        "categories": verdict.categories,
+        "first_seen": verdict.first_seen,
+        "reboot_suggested": verdict.reboot_suggested,
+    }
+
+
+def patches_of(device_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
+    """device id -> its rows as the last evaluation left them, worst first; every id has a list.
+
+    Rows say nothing about their age: ask `patch_state` first.
+    """
+    out: dict[int, list[dict[str, Any]]] = {number: [] for number in device_ids}
+    for part in chunked(list(out), 1):
+        for verdict in Verdict.select().where(Verdict.device.in_(part)).order_by(Verdict.package, Verdict.id):
+            out[verdict.device_id].append(patch_row(verdict))
+    for rows in out.values():
+        rows.sort(key=_worst_first)
+    return out
+
+
+def _worst_first(row: dict[str, Any]) -> tuple[int, int]:
+    return VERDICTS.index(row["verdict"]), SEVERITIES.index(row["severity"])
+
+
+def count_patches(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Missing patches among `rows`: total, security, and one count a severity."""
+    missing = [row for row in rows if row["verdict"] == "missing"]
+    counts = {"total": len(missing), "security": sum(row["security"] for row in missing)}
+    for severity in SEVERITIES:
+        counts[severity.lower()] = sum(row["severity"] == severity for row in missing)
+    return counts
+
+
+def fleet_counts(settings: Settings, moment: datetime | None = None) -> dict[str, Any]:
+    """{"devices", "status": {missing, current, unknown}, "patches": counts as in `count_patches`, "reboot_required"}.
+
+    Patches are counted on devices whose state is known.
+    """
+    moment = moment or now()
+    known = is_known(settings, moment)
+    alive = Device.deleted_at.is_null()
+    devices, proven, missing, reboots = (
+        Device.select(
+            fn.COUNT(Device.id),
+            _count_if(known),
+            _count_if(known & (Device.missing > 0)),
+            _count_if(Device.reboot_required),
+        )
+        .where(alive)
+        .tuples()
+        .first()
+    )
+    status = {"missing": missing, "current": proven - missing, "unknown": devices - proven}
+    query = (
+        Verdict.select(Verdict.severity, Verdict.security, fn.COUNT(Verdict.id))
+        .join(Device)
+        .where(alive & known & (Verdict.verdict == "missing"))
+        .group_by(Verdict.severity, Verdict.security)
+    )
+    patches = sum_counts(query.tuples())
+    return {"devices": devices, "status": status, "patches": patches, "reboot_required": reboots}
+
+
+def _count_if(condition: Any) -> Any:
+    return fn.COALESCE(fn.SUM(peewee.Case(None, ((condition, 1),), 0)), 0)
+
+
+def sum_counts(rows: Iterable[tuple[str, bool, int]]) -> dict[str, int]:
+    """(severity, security, number) rows in the form of `count_patches`."""
+    counts = {"total": 0, "security": 0, **{severity.lower(): 0 for severity in SEVERITIES}}
+    for severity, security, number in rows:
+        counts["total"] += number
+        counts[severity.lower()] += number
+        counts["security"] += number if security else 0
+    return counts

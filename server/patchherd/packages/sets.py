@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Package sets: what is installed, stored once however many devices have it."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from threading import Lock
+from typing import Any
+
+import msgspec
+import peewee
+
+from patchherd.database import chunked, db, is_sqlite, now, write_transaction
+from patchherd.errors import NotFound
+from patchherd.packages.models import DevicePackages, PackageSet, PackageVersion
+from patchherd.packages.versions import key
+
+Triple = tuple[str, str, str]
+"""(name, architecture, version)"""
+
+_FIND_SQLITE = """
+SELECT wanted.key, known.id FROM json_each(?) AS wanted CROSS JOIN package_version AS known
+WHERE known.name = json_extract(wanted.value, '$[0]') AND known.ecosystem = ?
+AND known.architecture = json_extract(wanted.value, '$[1]') AND known.version = json_extract(wanted.value, '$[2]')
+"""
+_FIND_POSTGRESQL = """
+SELECT wanted.position - 1, known.id
+FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS wanted (name, architecture, version, position)
+JOIN package_version AS known ON known.name = wanted.name AND known.architecture = wanted.architecture
+AND known.version = wanted.version AND known.ecosystem = %s
+"""
+
+KEEP_RELEASED = timedelta(days=30)
+
+
+class _InternedIds:
+    """Ids of interned versions that this process met; bounded. Versions are never deleted, so ids stay true."""
+
+    LIMIT = 100_000
+
+    def __init__(self) -> None:
+        self._database: Any = None
+        self._ids: dict[tuple[str, Triple], int] = {}
+        self._lock = Lock()
+
+    def of(self, database: Any) -> dict[tuple[str, Triple], int]:
+        with self._lock:
+            if database is not self._database:
+                self._database, self._ids = database, {}
+            return self._ids
+
+    def add(self, database: Any, found: dict[tuple[str, Triple], int]) -> None:
+        ids = self.of(database)
+        with self._lock:
+            if len(ids) + len(found) > self.LIMIT:
+                ids.clear()
+            ids.update(found)
+
+
+_interned = _InternedIds()
+
+
+def digest(ecosystem: str, triples: Sequence[Triple]) -> bytes:
+    """The digest of sorted, distinct triples: equal exactly when the sets are equal. No string may contain NUL."""
+    text = "\0".join(["\0".join(triple) for triple in triples])
+    return hashlib.blake2b(f"{ecosystem}\0{text}".encode(), digest_size=16).digest()
+
+
+def store_set(ecosystem: str, triples: Iterable[Triple]) -> int:
+    """The id of the set of exactly these packages, new or not. Call it inside a write transaction."""
+    members = sorted(set(triples))
+    name = digest(ecosystem, members)
+    lookup = PackageSet.select(PackageSet.id).where(PackageSet.digest == name)
+    if not is_sqlite():
+        lookup = lookup.for_update("FOR KEY SHARE")  # nobody may drop it before this transaction refers to it
+    found = lookup.tuples().first()
+    if found is not None:
+        return int(found[0])
+    ids = sorted(_intern(ecosystem, members))
+    row = {"digest": name, "ecosystem": ecosystem, "size": len(ids), "members": ids}
+    PackageSet.insert(row).on_conflict_ignore().execute()
+    return int(lookup.tuples().first()[0])
+
+
+def _intern(ecosystem: str, triples: list[Triple]) -> list[int]:
+    """The ids of these versions; unknown ones are added in bulk, whoever else adds them at the same time."""
+    known = _interned.of(db.obj)
+    ids = []
+    unknown = []
+    for triple in triples:
+        number = known.get((ecosystem, triple))
+        if number is None:
+            unknown.append(triple)
+        else:
+            ids.append(number)
+    if not unknown:
+        return ids
+    found = _find(ecosystem, unknown)
+    new = [triple for triple in unknown if triple not in found]
+    rows = [(ecosystem, *triple, key(ecosystem, triple[2])) for triple in new]
+    version = PackageVersion
+    fields = [version.ecosystem, version.name, version.architecture, version.version, version.sort_key]
+    for part in chunked(rows, len(fields)):
+        version.insert_many(part, fields).on_conflict_ignore().execute()
+    if new:
+        found |= _find(ecosystem, new)
+    database = db.obj
+    remember = {(ecosystem, triple): number for triple, number in found.items()}
+    db.after_commit(lambda: _interned.add(database, remember))  # an id that is rolled back must not be remembered
+    return ids + list(found.values())
+
+
+def _find(ecosystem: str, triples: list[Triple]) -> dict[Triple, int]:
+    """The ids of those triples that are interned. All of them travel as one value: no limit on their number."""
+    if is_sqlite():
+        rows = db.execute_sql(_FIND_SQLITE, (msgspec.json.encode(triples).decode(), ecosystem))
+    else:
+        rows = db.execute_sql(_FIND_POSTGRESQL, (*(list(column) for column in zip(*triples, strict=True)), ecosystem))
+    return {triples[position]: number for position, number in rows.fetchall()}
+
+
+def load_set(set_id: int) -> list[Triple]:
+    """The (name, architecture, version) triples of a set, sorted. Raises NotFound when it is gone."""
+    row = PackageSet.select(PackageSet.members).where(PackageSet.id == set_id).tuples().first()
+    if row is None:
+        raise NotFound("Package set not found")
+    version = PackageVersion
+    out: list[Triple] = []
+    for part in chunked(list(row[0]), 1):
+        query = version.select(version.name, version.architecture, version.version).where(version.id.in_(part))
+        out.extend(query.tuples())
+    return sorted(out)
+
+
+def device_sets(device_ids: Iterable[int]) -> dict[int, int]:
+    """device id -> id of its package set, for those that reported packages."""
+    out: dict[int, int] = {}
+    for part in chunked(list(device_ids), 1):
+        query = DevicePackages.select(DevicePackages.device, DevicePackages.package_set)
+        out |= dict(query.where(DevicePackages.device.in_(part)).tuples())
+    return out
+
+
+def devices_with(
+    name: str, *, ecosystem: str | None = None, architecture: str | None = None, version: str | None = None
+) -> dict[int, list[Triple]]:
+    """device id -> the matching installed triples of package `name`."""
+    where = PackageVersion.name == name
+    for field, wanted in (
+        (PackageVersion.ecosystem, ecosystem),
+        (PackageVersion.architecture, architecture),
+        (PackageVersion.version, version),
+    ):
+        if wanted is not None:
+            where &= field == wanted
+    columns = (PackageVersion.id, PackageVersion.name, PackageVersion.architecture, PackageVersion.version)
+    versions = {row[0]: row[1:] for row in PackageVersion.select(*columns).where(where).tuples()}
+    if not versions:
+        return {}
+    holders = _sets_holding(sorted(versions))
+    out: dict[int, list[Triple]] = {}
+    links = DevicePackages.select(DevicePackages.device, DevicePackages.package_set)
+    for part in chunked(list(holders), 1):
+        for device, package_set in links.where(DevicePackages.package_set.in_(part)).tuples():
+            out[device] = [versions[number] for number in holders[package_set]]
+    return out
+
+
+def _sets_holding(wanted: list[int]) -> dict[int, list[int]]:
+    """set id -> which of the wanted version ids it holds, for sets that hold any."""
+    sets = PackageSet.select(PackageSet.id, PackageSet.members)
+    if not is_sqlite():
+        sets = sets.where(peewee.Expression(PackageSet.members, "&&", peewee.SQL("%s::integer[]", [wanted])))
+    out = {}
+    for set_id, members in sets.tuples().iterator():
+        held = [number for number in wanted if _holds(members, number)]
+        if held:
+            out[set_id] = held
+    return out
+
+
+def _holds(members: Sequence[int], number: int) -> bool:
+    at = bisect_left(members, number)
+    return at < len(members) and members[at] == number
+
+
+def drop_unused_sets(keep: timedelta = KEEP_RELEASED) -> int:
+    """Delete the sets that no device has had for that long; how many went. For a periodic task."""
+    used = DevicePackages.select(DevicePackages.package_set)
+    with write_transaction():
+        gone = PackageSet.delete().where(
+            PackageSet.released_at.is_null(False)
+            & (PackageSet.released_at < now() - keep)
+            & PackageSet.id.not_in(used)
+        )
+        return int(gone.execute())
