@@ -8,9 +8,13 @@ from typing import Any
 
 from flask import Flask
 
-from patchherd import __version__, database, http
+from patchherd import __version__, database, health, http
+from patchherd.deployments import api as deployments
+from patchherd.devices import api as devices
 from patchherd.identity import access, cookies, ratelimit
 from patchherd.identity import api as identity
+from patchherd.inventory import api as inventory
+from patchherd.packages import api as packages
 from patchherd.settings import Settings
 
 OPENAPI = {
@@ -42,5 +46,11 @@ def create_app(settings: Settings) -> Flask:
 def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
     versioned = {"url_prefix": settings.api_prefix}
     return [
+        (health.room, {}),
         (identity.room, versioned),
+        (devices.legacy, {"url_prefix": "/api"}),
+        (devices.room, versioned),
+        (packages.room, versioned),
+        (inventory.room, versioned),
+        (deployments.room, versioned),
     ]
