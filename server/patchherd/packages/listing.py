@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Lists of patches and packages: filters, pages, counts."""
+
+from __future__ import annotations
+
+import fnmatch
+from datetime import datetime
+from typing import Any
+
+import peewee
+from peewee import fn
+
+from patchherd.database import now
+from patchherd.devices.models import Device
+from patchherd.errors import invalid
+from patchherd.packages.models import DevicePackages, Verdict
+from patchherd.packages.patches import count_patches, is_known, patch_row, patch_state, patches_of, sum_counts
+from patchherd.packages.sets import load_set
+from patchherd.packages.severity import SEVERITIES
+from patchherd.settings import Settings
+
+
+def device_name(device: Device) -> dict[str, Any]:
+    """How other objects name a device."""
+    return {"id": device.id, "agent_id": device.uuid, "hostname": device.hostname or device.friendly_name}
+
+
+def device_patches(settings: Settings, device: Device, filters: dict[str, Any]) -> dict[str, Any]:
+    """One device's patch state with its rows, worst first; counts are about the device, not about the filter."""
+    status, reason = patch_state(device, settings)
+    rows = patches_of([device.id])[device.id]
+    known = status != "unknown"
+    return {
+        "device": device_name(device),
+        "status": status,
+        "reason": reason,
+        "reported_at": device.last_report,
+        "metadata_updated": device.metadata_updated,
+        "evaluated_at": device.evaluated_at,
+        "as_of": None if known else device.evaluated_at,
+        "problems": [str(problem) for problem in device.facts.get("problems") or ()],
+        "counts": count_patches(rows) if known else None,
+        "patches": [row for row in rows if _fits(row, filters)],
+    }
+
+
+def _fits(row: dict[str, Any], filters: dict[str, Any]) -> bool:
+    return (
+        ("severity" not in filters or row["severity"] in filters["severity"])
+        and ("security" not in filters or row["security"] == filters["security"])
+        and ("verdict" not in filters or row["verdict"] in filters["verdict"])
+        and ("package" not in filters or _named(row["package"], filters["package"]))
+        and ("kb" not in filters or row["kb"] in _kbs(filters["kb"]))
+    )
+
+
+def _named(name: str, patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]")) for pattern in patterns)
+
+
+def _kbs(values: list[str]) -> list[str]:
+    return ["KB" + value.upper().removeprefix("KB") for value in values]
+
+
+def _like(field: Any, patterns: list[str]) -> Any:
+    """`field` equals one of the patterns, in which * stands for any text."""
+    where = field.in_([pattern for pattern in patterns if "*" not in pattern])
+    for pattern in patterns:
+        if "*" in pattern:
+            escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
+            like = peewee.Expression(field, peewee.OP.LIKE, peewee.Value(escaped, unpack=False))
+            where |= peewee.NodeList((like, peewee.SQL("ESCAPE '\\'")))
+    return where
+
+
+def fleet_patches(
+    settings: Settings, filters: dict[str, Any], *, limit: int, after: str | None = None, group_by: str | None = None
+) -> dict[str, Any]:
+    """One page of patches across devices, flat or one row a package, with counts over all pages.
+
+    Rows of a device whose state is unknown by now carry `as_of` and are not in `counts`. Raises BadRequest for an
+    `after` that no page gave.
+    """
+    moment = now()
+    known = is_known(settings, moment)
+    machines = Device.deleted_at.is_null()
+    for name, field in (("hostname", Device.hostname), ("agent_id", Device.uuid), ("ip_address", Device.ip_address)):
+        if name in filters:
+            machines &= field.in_(filters[name])
+    where = machines & _where(filters)
+    page = _grouped(where, limit, after) if group_by else _flat(settings, moment, where, limit, after)
+    numbers = Verdict.select(Verdict.severity, Verdict.security, fn.COUNT(Verdict.id)).join(Device)
+    current = numbers.where(where & known).group_by(Verdict.severity, Verdict.security).tuples()
+    page["counts"] = sum_counts(current)
+    every = Verdict.select(fn.COUNT(Verdict.id)).join(Device).where(where).scalar()
+    page["outdated"] = every - page["counts"]["total"]
+    devices = Device.select().where(machines)
+    page["unknown_devices"] = devices.count() - devices.where(known).count()
+    return page
+
+
+def _where(filters: dict[str, Any]) -> Any:
+    where: Any = Verdict.verdict.in_(filters["verdict"]) if "verdict" in filters else peewee.SQL("1=1")
+    if "severity" in filters:
+        where &= Verdict.severity.in_(filters["severity"])
+    if "security" in filters:
+        where &= Verdict.security == filters["security"]
+    if "package" in filters:
+        where &= _like(Verdict.package, filters["package"])
+    if "kb" in filters:
+        where &= Verdict.kb.in_(_kbs(filters["kb"]))
+    return where
+
+
+def _flat(settings: Settings, moment: datetime, where: Any, limit: int, after: str | None) -> dict[str, Any]:
+    if after is not None:
+        if not after.isdecimal() or len(after) > 15:
+            raise invalid("after", "no page gave this value", "query", after)
+        where &= Verdict.id > int(after)
+    columns = (
+        Device.id, Device.uuid, Device.hostname, Device.friendly_name, Device.last_report, Device.evaluated_at,
+        Device.metadata_updated, Device.missing, Device.patch_reason,
+    )  # fmt: skip
+    query = Verdict.select(Verdict, *columns).join(Device).where(where).order_by(Verdict.id).limit(limit + 1)
+    found = list(query)
+    rows = []
+    for verdict in found[:limit]:
+        unknown = patch_state(verdict.device, settings, moment)[0] == "unknown"
+        row = patch_row(verdict)
+        row["device"] = device_name(verdict.device)
+        row["as_of"] = verdict.device.evaluated_at if unknown else None
+        rows.append(row)
+    following = str(rows[-1]["id"]) if len(found) > limit else None
+    return {"patches": rows, "count": len(rows), "next": following}
+
+
+def _grouped(where: Any, limit: int, after: str | None) -> dict[str, Any]:
+    start = where
+    if after is not None:
+        ecosystem, colon, package = after.partition(":")
+        if not colon:
+            raise invalid("after", "no page gave this value", "query", after)
+        start &= (Verdict.package > package) | ((Verdict.package == package) & (Verdict.ecosystem > ecosystem))
+    rank = peewee.Case(Verdict.severity, [(name, number) for number, name in enumerate(SEVERITIES)])
+    query = (
+        Verdict.select(
+            Verdict.package,
+            Verdict.ecosystem,
+            fn.MAX(Verdict.kb),
+            fn.MIN(rank),
+            fn.MAX(peewee.Case(None, ((Verdict.security, 1),), 0)),
+            fn.COUNT(fn.DISTINCT(Verdict.device)),
+            fn.MIN(Verdict.first_seen),
+        )
+        .join(Device)
+        .where(start)
+        .group_by(Verdict.package, Verdict.ecosystem)
+        .order_by(Verdict.package, Verdict.ecosystem)
+        .limit(limit + 1)
+    )
+    found = list(query.tuples())
+    candidates: dict[tuple[str, str], list[str]] = {row[:2]: [] for row in found[:limit]}
+    versions = Verdict.select(Verdict.package, Verdict.ecosystem, Verdict.candidate).distinct().join(Device)
+    versions = versions.where(where & Verdict.package.in_([row[0] for row in found[:limit]]))
+    for package, ecosystem, candidate in versions.order_by(Verdict.candidate).tuples():
+        if candidate is not None and (package, ecosystem) in candidates:
+            candidates[package, ecosystem].append(candidate)
+    rows = [
+        {
+            "package": package,
+            "ecosystem": ecosystem,
+            "kb": kb,
+            "severity": SEVERITIES[worst],
+            "security": bool(security),
+            "devices": devices,
+            "candidates": candidates[package, ecosystem],
+            "first_seen": first_seen,
+        }
+        for package, ecosystem, kb, worst, security, devices, first_seen in found[:limit]
+    ]
+    following = f"{rows[-1]['ecosystem']}:{rows[-1]['package']}" if len(found) > limit else None
+    return {"patches": rows, "count": len(rows), "next": following}
+
+
+def device_packages(device: Device, *, name: list[str] | None = None, limit: int, after: int = 0) -> dict[str, Any]:
+    """One page of what is installed on a device, by name; total null when it never reported packages."""
+    link = DevicePackages.get_or_none(DevicePackages.device == device.id)
+    triples = load_set(link.package_set_id) if link is not None else []
+    if name is not None:
+        triples = [triple for triple in triples if _named(triple[0], name)]
+    page = triples[after : after + limit]
+    return {
+        "device": device_name(device),
+        "reported_at": device.evaluated_at,
+        "total": None if link is None else len(triples),
+        "packages": [
+            {"name": package, "architecture": architecture or None, "version": version}
+            for package, architecture, version in page
+        ],
+        "next": after + limit if after + limit < len(triples) else None,
+    }

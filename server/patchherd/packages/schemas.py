@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Shapes of the package endpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import validate
+
+from patchherd.packages.patches import VERDICTS
+from patchherd.packages.severity import SEVERITIES
+
+
+class Csv(ma.fields.List[str]):
+    """Comma-separated values, each perhaps in quotes, as a list without blanks."""
+
+    def __init__(self, choices: tuple[str, ...] = (), **kwargs: Any) -> None:
+        super().__init__(ma.fields.String(), **kwargs)
+        self.choices = {choice.lower(): choice for choice in choices}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str | None]:
+        texts = value if isinstance(value, list) else [value]
+        parts = [part.strip().strip("\"'") for text in texts for part in str(text).split(",")]
+        parts = [part for part in parts if part]
+        if not self.choices:
+            return [*parts]
+        unknown = [part for part in parts if part.lower() not in self.choices]
+        if unknown:
+            raise ma.ValidationError(f"{unknown[0][:40]!r} is none of {', '.join(self.choices.values())}")
+        return [self.choices[part.lower()] for part in parts]
+
+
+class PatchFilters(ma.Schema):
+    """Which patches; values of one kind are OR, kinds are AND."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    severity = Csv(SEVERITIES)
+    security = ma.fields.Boolean()
+    package = Csv(metadata={"description": "names or titles; * stands for any text"})
+    verdict = Csv(VERDICTS)
+    kb = Csv()
+
+
+class DevicePatchesQuery(PatchFilters):
+    """Filters of one device's patches."""
+
+
+class PatchesQuery(PatchFilters):
+    """Filters and page of the fleet's patches; by default what is missing."""
+
+    verdict = Csv(VERDICTS, load_default=lambda: ["missing"])
+    hostname = Csv()
+    agent_id = Csv()
+    ip_address = Csv()
+    group_by = ma.fields.String(validate=validate.OneOf(["package"]))
+    after = ma.fields.String(metadata={"description": "`next` of the page before"})
+    limit = ma.fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
+
+
+class PackagesQuery(ma.Schema):
+    """Filter and page of installed packages."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    name = Csv(metadata={"description": "names; * stands for any text"})
+    after = ma.fields.Integer(load_default=0, validate=validate.Range(min=0), metadata={"description": "rows to skip"})
+    limit = ma.fields.Integer(load_default=500, validate=validate.Range(min=1, max=10_000))
+
+
+class DeviceName(ma.Schema):
+    id = ma.fields.Integer()
+    agent_id = ma.fields.String()
+    hostname = ma.fields.String(allow_none=True)
+
+
+class Patch(ma.Schema):
+    id = ma.fields.Integer()
+    package = ma.fields.String()
+    architecture = ma.fields.String(allow_none=True)
+    installed = ma.fields.String(allow_none=True)
+    candidate = ma.fields.String(allow_none=True)
+    verdict = ma.fields.String(validate=validate.OneOf(VERDICTS))
+    reason = ma.fields.String(allow_none=True)
+    severity = ma.fields.String(validate=validate.OneOf(SEVERITIES))
+    severity_source = ma.fields.String(validate=validate.OneOf(["advisory", "msrc", "unrated", "none"]))
+    security = ma.fields.Boolean()
+    advisories = ma.fields.List(ma.fields.String())
+    cves = ma.fields.List(ma.fields.String())
+    origin = ma.fields.String(allow_none=True)
+    kb = ma.fields.String(allow_none=True)
+    title = ma.fields.String(allow_none=True)
+    categories = ma.fields.List(ma.fields.String())
+    first_seen = ma.fields.DateTime()
+    reboot_suggested = ma.fields.Boolean()
+
+
+class Counts(ma.Schema):
+    total = ma.fields.Integer()
+    security = ma.fields.Integer()
+    critical = ma.fields.Integer()
+    important = ma.fields.Integer()
+    moderate = ma.fields.Integer()
+    low = ma.fields.Integer()
+    optional = ma.fields.Integer()
+
+
+class DevicePatches(ma.Schema):
+    device = ma.fields.Nested(DeviceName)
+    status = ma.fields.String(validate=validate.OneOf(["missing", "current", "unknown"]))
+    reason = ma.fields.String(allow_none=True, metadata={"description": "why the status is unknown"})
+    reported_at = ma.fields.DateTime(allow_none=True)
+    metadata_updated = ma.fields.DateTime(allow_none=True)
+    evaluated_at = ma.fields.DateTime(allow_none=True)
+    as_of = ma.fields.DateTime(
+        allow_none=True, metadata={"description": "status unknown: the patches below are those known at that time"}
+    )
+    problems = ma.fields.List(ma.fields.String(), metadata={"description": "what limits the truth of the last report"})
+    counts = ma.fields.Nested(Counts, allow_none=True, metadata={"description": "null while the status is unknown"})
+    patches = ma.fields.List(ma.fields.Nested(Patch))
+
+
+class FleetPatch(Patch):
+    device = ma.fields.Nested(DeviceName)
+    as_of = ma.fields.DateTime(allow_none=True)
+
+
+class FleetPatches(ma.Schema):
+    """One page; with group_by=package its rows have package, ecosystem, kb, severity, security, devices, candidates."""
+
+    patches = ma.fields.List(ma.fields.Nested(FleetPatch))
+    count = ma.fields.Integer(metadata={"description": "rows on this page"})
+    next = ma.fields.String(allow_none=True)
+    counts = ma.fields.Nested(Counts, metadata={"description": "all pages, devices whose state is known"})
+    outdated = ma.fields.Integer(metadata={"description": "all pages, rows of devices whose state is unknown by now"})
+    unknown_devices = ma.fields.Integer(metadata={"description": "devices in the filter whose state is unknown"})
+
+
+class Package(ma.Schema):
+    name = ma.fields.String()
+    architecture = ma.fields.String(allow_none=True)
+    version = ma.fields.String()
+
+
+class DevicePackagesPage(ma.Schema):
+    device = ma.fields.Nested(DeviceName)
+    reported_at = ma.fields.DateTime(allow_none=True)
+    total = ma.fields.Integer()
+    packages = ma.fields.List(ma.fields.Nested(Package))
+    next = ma.fields.Integer(allow_none=True)
+
+
+class ReportAnswer(ma.Schema):
+    message = ma.fields.String()
+    packagesProcessed = ma.fields.Integer()
+    updatesAvailable = ma.fields.Integer()
+    securityUpdates = ma.fields.Integer()
