@@ -95,7 +95,7 @@ def api_command(data: Path, host: str, port: int, threads: int, processes: int) 
         sys.executable, "-m", "gunicorn", "--bind", f"{'[' + host + ']' if ':' in host else host}:{port}",
         "--worker-class", "gthread", "--workers", str(processes), "--threads", str(threads), "--timeout", "120",
         "--graceful-timeout", "5", "--keep-alive", "15", "--worker-tmp-dir", _memory_directory(),
-        "--log-level", "warning", "--name", "patchherd-api",
+        "--log-level", "warning", "--no-control-socket", "--name", "patchherd-api",
         f"patchherd.wsgi:create({str(data)!r})",
     ]  # fmt: skip
 
@@ -106,3 +106,25 @@ def worker_command(data: Path) -> list[str]:
 
 def _memory_directory() -> str:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"  # noqa: S108 - gunicorn's heartbeat file
+
+
+def main() -> None:
+    """`python -m patchherd.serve DATA HOST PORT THREADS PROCESSES [COMMAND …]`; COMMAND is run once at the start."""
+    data, host, port, threads, processes, *then = sys.argv[1:]
+    path = Path(data)
+
+    def announce(text: str) -> None:
+        print(f"patchherd: {text}", file=sys.stderr, flush=True)
+
+    def run_then() -> None:
+        subprocess.Popen([*DIE_WITH_PARENT, *then], stdin=subprocess.DEVNULL)
+
+    children = [
+        Child("api", api_command(path, host, int(port), int(threads), int(processes))),
+        Child("worker", worker_command(path)),
+    ]
+    sys.exit(supervise(children, announce, run_then if then else None))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import queue
+import re
 import threading
 import time
 import zlib
@@ -23,6 +24,7 @@ import structlog
 from patchherd.database import connection, now, write_transaction
 from patchherd.deployments import results
 from patchherd.deployments.models import Deployment, DeploymentHost, Job, JobEvent
+from patchherd.packages.windows import windows_report
 
 log = structlog.get_logger("patchherd.recorder")
 
@@ -31,6 +33,9 @@ INTERVAL = 0.3
 MESSAGE_LIMIT = 4000
 REPORT_LIMIT = 64 * 1024 * 1024
 REPORT_ACTION = "patchherd.fleet.report_info"
+REBOOT_INFO_ACTION = "ansible.windows.win_reboot_info"
+REBOOT_ACTIONS = frozenset({"ansible.builtin.reboot", "ansible.windows.win_reboot"})
+WINDOWS_SEARCH = re.compile(r"Search Windows updates \((before|after)\)")
 KEPT_EVENTS = frozenset(
     {
         "playbook_on_play_start", "playbook_on_task_start", "playbook_on_stats", "runner_on_ok", "runner_on_failed",
@@ -50,6 +55,7 @@ class Recorder:
         self.has_stats = False
         self.tail: deque[str] = deque(maxlen=20)
         self.queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.reboot_info: dict[int, dict[str, Any]] = {}
         self.hosts = {host.name: host.id for host in deployment.hosts}
         self.thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
 
@@ -142,12 +148,22 @@ class Recorder:
         elif kind == "runner_on_failed" and not data.get("ignore_errors"):
             results.note_failure(host_id, data.get("task") or "", failure_text(event))
         elif kind == "runner_on_ok":
-            if data.get("task_action") == REPORT_ACTION or data.get("resolved_action") == REPORT_ACTION:
-                report = decode_report(result.get("report_encoded"))
-                if report is not None:
-                    results.note_report(self.deployment, host_id, result.get("phase") or "after", report)
-            else:
-                results.note_task(self.deployment, host_id, data, result)
+            self._apply_ok(host_id, data, result)
+
+    def _apply_ok(self, host_id: int, data: dict[str, Any], result: dict[str, Any]) -> None:
+        """Results of tasks that carry evidence: reports, reboots and Windows searches."""
+        action = data.get("resolved_action") or data.get("task_action") or ""
+        if action == REPORT_ACTION:
+            report = decode_report(result.get("report_encoded"))
+            if report is not None:
+                results.note_report(self.deployment, host_id, result.get("phase") or "after", report)
+        elif action in REBOOT_ACTIONS and result.get("rebooted"):
+            results.note_reboot(host_id)
+        elif action == REBOOT_INFO_ACTION:
+            self.reboot_info[host_id] = result
+        elif phase := WINDOWS_SEARCH.search(data.get("task") or ""):
+            report = windows_report(result, self.reboot_info.get(host_id))
+            results.note_report(self.deployment, host_id, phase.group(1), report)
 
 
 def decode_report(encoded: Any) -> dict[str, Any] | None:

@@ -14,15 +14,9 @@ from patchherd.errors import ApiError
 from patchherd.packages.reports import receive_report
 from patchherd.packages.sets import load_set
 from patchherd.packages.versions import key
-from patchherd.packages.windows import windows_report
 
 _HOST_KEY = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known")
 _AUTH = re.compile(r"Permission denied \(|Authentication or permission failure|no authentication methods", re.I)
-
-SEARCH_TASK = re.compile(r"Search Windows updates \((before|after)\)")
-REBOOT_INFO_ACTION = "ansible.windows.win_reboot_info"
-REBOOT_ACTIONS = frozenset({"ansible.builtin.reboot", "ansible.windows.win_reboot"})
-
 
 def note_unreachable(host_id: int, text: str) -> None:
     """The host could not be reached: say why in one sentence, keep ssh's own words."""
@@ -42,13 +36,9 @@ def note_failure(host_id: int, task: str, text: str) -> None:
     ).execute()
 
 
-def note_task(deployment: Deployment, host_id: int, data: dict[str, Any], result: dict[str, Any]) -> None:
-    """Results of tasks that carry evidence: reboots and Windows searches."""
-    action = data.get("resolved_action") or data.get("task_action") or ""
-    if action in REBOOT_ACTIONS and result.get("rebooted"):
-        DeploymentHost.update(rebooted=True).where(DeploymentHost.id == host_id).execute()
-    elif (phase := SEARCH_TASK.search(data.get("task") or "")) and not result.get("skipped"):
-        note_report(deployment, host_id, phase.group(1), windows_report(result))
+def note_reboot(host_id: int) -> None:
+    """The playbook rebooted the host."""
+    DeploymentHost.update(rebooted=True).where(DeploymentHost.id == host_id).execute()
 
 
 def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[str, Any]) -> None:
@@ -63,15 +53,13 @@ def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[s
     if host.state not in OPEN_HOST_STATES:
         return
     if phase == "before":
-        DeploymentHost.update(boot_id_before=report.get("bootId")).where(DeploymentHost.id == host_id).execute()
+        DeploymentHost.update(boot_id_before=report.get("bootId"), reboot_required=None).where(
+            DeploymentHost.id == host_id
+        ).execute()
         if deployment.kind == "scan":
             _finish(host_id, "scanned", "")
         else:
             _mark_superseded(host, _offered(report))
-            if deployment.dry_run:
-                DeploymentHost.update(reboot_required=report.get("needsReboot")).where(
-                    DeploymentHost.id == host_id
-                ).execute()
     elif deployment.dry_run:
         _judge_dry_run(host)
     else:
@@ -162,16 +150,16 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
     if failed:
         named = ", ".join(failed[:10]) + (" …" if len(failed) > 10 else "")
         _finish(host.id, "failed", "\n".join(filter(None, [f"not installed: {named}", host.message])))
-    elif needs_reboot and deployment.reboot != "never" and not rebooted:
+    elif host.message:
+        # everything planned is there, yet a task failed (a half-configured package, a failed reboot): not a success
+        _finish(host.id, "failed", host.message)
+    elif needs_reboot and deployment.reboot != "never" and not rebooted and host.reboot_required is None:
         pass  # the playbook reboots now and rescans; that report decides
     elif needs_reboot:
         reason = report.get("rebootReason") or "a reboot is needed"
         _finish(host.id, "not_effective", f"installed, not effective: {reason}")
     elif superseded:
         _finish(host.id, "incomplete", f"{superseded} planned version(s) are no longer offered; plan again")
-    elif host.message:
-        # everything planned is there, yet a task failed (a half-configured package, a failed reboot): not a success
-        _finish(host.id, "failed", host.message)
     else:
         _finish(host.id, "patched" if installed else "unchanged", "")
 

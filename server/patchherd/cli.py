@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""The `patchherd` command. Heavy imports happen inside the commands, so that each starts fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from patchherd import __version__
+from patchherd.errors import ApiError, PatchherdError
+
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=lambda: os.environ.get("PATCHHERD_DATA", ".data"),
+    show_default="PATCHHERD_DATA or .data",
+    help="Directory that holds the server's state.",
+)
+
+
+class Commands(click.Group):
+    """Turns Patchherd's errors into one clear line and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ApiError as exc:
+            raise click.ClickException(f"{exc.error}: {exc.message}" if exc.message else exc.error) from exc
+        except PatchherdError as exc:
+            raise click.ClickException(str(exc)) from exc
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="patchherd")
+def main() -> None:
+    """Ansible-native patch management for Windows, Debian, Ubuntu and the RHEL family."""
+
+
+@main.command()
+@data_option
+@click.option("--host", help="Address to listen on (127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (8480).")
+def serve(data: Path, host: str | None, port: int | None) -> None:
+    """Start API, job worker and scheduler as one supervised process tree."""
+    from patchherd.commands import start
+
+    start.serve(data, host, port)
+
+
+@main.command()
+@data_option
+@click.option("--host", help="Address to listen on (127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (8480).")
+def run(data: Path, host: str | None, port: int | None) -> None:
+    """Like serve, and enrol this machine as the first device."""
+    from patchherd.commands import start
+
+    start.serve(data, host, port, welcome=True)
+
+
+@main.command(hidden=True)
+@data_option
+@click.argument("address")
+def welcome(data: Path, address: str) -> None:
+    """Enrol this machine, run its agent once and print what to do next."""
+    from patchherd.commands import self_enrolment
+
+    self_enrolment.welcome(data, address)
+
+
+@main.command()
+@data_option
+def worker(data: Path) -> None:
+    """Run a job worker only (API elsewhere, shared database and queue)."""
+    from patchherd.commands.context import open_server
+    from patchherd.deployments.worker import work
+
+    work(open_server(data))
+
+
+@main.group()
+def db() -> None:
+    """The database schema."""
+
+
+@db.command("migrate")
+@data_option
+def db_migrate(data: Path) -> None:
+    """Apply pending migrations."""
+    from patchherd import schema
+    from patchherd.commands.context import open_server
+
+    applied = schema.migrate(open_server(data))
+    click.echo("\n".join(f"applied {name}" for name in applied) or "up to date")
+
+
+@db.command("rollback")
+@data_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def db_rollback(data: Path, yes: bool) -> None:
+    """Take back the newest migration. Data that only it has room for is lost."""
+    from patchherd import schema
+    from patchherd.commands.context import open_server
+
+    settings = open_server(data)
+    if not yes:
+        where = _without_password(settings.resolved_database_url)
+        click.confirm(f"Take back the newest migration of {where}?", abort=True)
+    click.echo("\n".join(f"took back {name}" for name in schema.rollback(settings)) or "nothing to take back")
+
+
+@db.command("status")
+@data_option
+def db_status(data: Path) -> None:
+    """List migrations and whether they are applied."""
+    from patchherd import schema
+    from patchherd.commands.context import open_server
+
+    open_server(data)
+    for name, applied in schema.status():
+        click.echo(f"{'applied' if applied else 'pending'}  {name}")
+
+
+def _without_password(url: str) -> str:
+    head, _, tail = url.rpartition("@")
+    return f"{head.rpartition(':')[0]}:…@{tail}" if head.count(":") > 1 else url
+
+
+@main.group()
+def user() -> None:
+    """Users who log in."""
+
+
+@user.command("create")
+@data_option
+@click.argument("username")
+@click.option("--role", default="viewer", show_default=True, type=click.Choice(["admin", "operator", "viewer"]))
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+def user_create(data: Path, username: str, role: str, password_stdin: bool) -> None:
+    """Create a user."""
+    from patchherd.commands.context import database_of
+    from patchherd.identity import users
+
+    with database_of(data) as settings:
+        users.create_user(username, _password(password_stdin), cost=settings.password_cost, role=role)
+    click.echo(f"created {role} {username}")
+
+
+@user.command("password")
+@data_option
+@click.argument("username")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
+def user_password(data: Path, username: str, password_stdin: bool) -> None:
+    """Set a user's password; all log-ins of the user end."""
+    from patchherd.commands.context import database_of
+    from patchherd.identity import users
+
+    with database_of(data) as settings:
+        users.set_password(users.find_user(username), _password(password_stdin), cost=settings.password_cost)
+    click.echo(f"changed the password of {username}")
+
+
+@user.command("list")
+@data_option
+def user_list(data: Path) -> None:
+    """List users."""
+    from patchherd.commands.context import database_of, print_table
+    from patchherd.identity import users
+
+    with database_of(data):
+        print_table(["user", "role", "active"], [[u.username, u.role, u.is_active] for u in users.list_users()])
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+@main.group()
+def token() -> None:
+    """Enrolment tokens: machines join with them."""
+
+
+@token.command("create")
+@data_option
+@click.argument("name")
+@click.option("--max-hosts-per-day", type=click.IntRange(1, 1000), default=100, show_default=True)
+@click.option("--group", help="Host group (id or name) of machines that join.")
+@click.option("--allow", multiple=True, metavar="ADDRESS", help="Address or network that may use it; repeatable.")
+@click.option("--expires-at", metavar="TIME", help="ISO 8601 time after which it stops working.")
+@click.option("--url", help="URL of this server for the printed command (public_url or http://127.0.0.1:8480).")
+def token_create(data: Path, name: str, url: str | None, **options: Any) -> None:
+    """Create an enrolment token and print the curl line that uses it."""
+    from patchherd.commands import tokens
+
+    tokens.create_enrolment_token(data, name, url, **options)
+
+
+@token.command("list")
+@data_option
+def token_list(data: Path) -> None:
+    """List enrolment tokens."""
+    from patchherd.commands import tokens
+
+    tokens.list_enrolment_tokens(data)
+
+
+@main.group("api-token")
+def api_token() -> None:
+    """API tokens for playbooks, AWX and dashboards."""
+
+
+@api_token.command("create")
+@data_option
+@click.argument("name")
+@click.option("--role", default="viewer", show_default=True, type=click.Choice(["admin", "operator", "viewer"]))
+@click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (never).")
+def api_token_create(data: Path, name: str, role: str, days: int | None) -> None:
+    """Create an API token and print it, once."""
+    from patchherd.commands import tokens
+
+    tokens.create_api_token(data, name, role, days)
+
+
+@main.command()
+@data_option
+@click.option("--status", type=click.Choice(["online", "offline"]))
+def devices(data: Path, status: str | None) -> None:
+    """List devices and what is proven of their patches."""
+    from patchherd.commands import fleet
+
+    fleet.list_devices(data, status)
+
+
+@main.command()
+@data_option
+@click.argument("device")
+def patches(data: Path, device: str) -> None:
+    """List what a device misses."""
+    from patchherd.commands import fleet
+
+    fleet.list_patches(data, device)
+
+
+@main.command()
+@data_option
+@click.argument("device", nargs=-1)
+@click.option("--group", multiple=True, help="Host group (id or name); repeatable.")
+@click.option("--filter", "filter_", type=click.Choice(["all", "security"]), default="all", show_default=True)
+@click.option("--package", "packages", multiple=True, help="Only this package or KB; repeatable, * and ? match.")
+@click.option("--dry-run", is_flag=True, help="Ask the package managers, install nothing.")
+@click.option("--reboot", type=click.Choice(["never", "if_required"]), default="never", show_default=True)
+@click.option("--scan", is_flag=True, help="Only read the hosts' reports.")
+@click.option("--watch", is_flag=True, help="Show progress until the end; exit code 1 when it does not succeed.")
+def deploy(data: Path, device: tuple[str, ...], group: tuple[str, ...], watch: bool, **order: Any) -> None:
+    """Deploy missing patches to devices (id, agent id or host name) and groups."""
+    from patchherd.commands import fleet
+
+    sys.exit(fleet.deploy(data, list(device), list(group), watch=watch, **order))
+
+
+@main.command()
+@data_option
+@click.argument("deployment", type=int)
+def watch(data: Path, deployment: int) -> None:
+    """Follow a deployment until its end."""
+    from patchherd.commands import fleet
+
+    sys.exit(fleet.watch(data, deployment))
+
+
+@main.command()
+@data_option
+@click.argument("deployment", type=int)
+def cancel(data: Path, deployment: int) -> None:
+    """Cancel a deployment."""
+    from patchherd.commands import fleet
+
+    fleet.cancel(data, deployment)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Settings, database and tables for commands."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from patchherd import database, logs
+from patchherd.errors import PatchherdError
+from patchherd.settings import Settings, load_settings, with_secret_key
+
+
+def open_server(data: Path, **overrides: Any) -> Settings:
+    """Settings with a secret key, logs and database configured."""
+    settings = with_secret_key(load_settings(data, **overrides))
+    logs.configure(settings)
+    database.configure(settings.resolved_database_url)
+    return settings
+
+
+@contextlib.contextmanager
+def database_of(data: Path) -> Iterator[Settings]:
+    """An open connection to the database of an existing server. Raises PatchherdError when there is none in `data`."""
+    if not data.is_dir():
+        raise PatchherdError(f"{data}: no server has been started with this data directory")
+    settings = open_server(data)
+    with database.connection():
+        yield settings
+
+
+def print_table(headings: list[str], rows: list[list[Any]]) -> None:
+    """A table on standard output; None shows as a dash."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    Console().print(table)

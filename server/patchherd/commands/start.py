@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Prepare the data directory, then become the supervisor."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from patchherd.commands.context import open_server
+from patchherd.errors import PatchherdError
+from patchherd.settings import Settings
+
+ADMIN = "admin"
+
+
+def serve(data: Path, host: str | None, port: int | None, welcome: bool = False) -> None:
+    """Migrate, create what a first start needs, and replace this process by the supervisor."""
+    data = data.resolve()
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings = open_server(data, host=host, port=port)
+    _check_tools()
+    port = settings.port or _free_port(settings.host)
+    _refuse_taken_port(settings.host, port)
+    password = prepare(settings)
+    address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{port}"
+    if password:
+        click.echo(f"first start: user {ADMIN}, password {password}  (shown once)")
+    click.echo(f"listening on {address}", err=True)
+    command = [sys.executable, "-m", "patchherd.serve", str(data), settings.host, str(port), str(settings.threads)]
+    command.append(str(_process_count(settings)))
+    if welcome:
+        command += [sys.executable, "-m", "patchherd", "welcome", "--data", str(data), address]
+    sys.stdout.flush()
+    environment = {name: value for name, value in os.environ.items() if name != "PATCHHERD_ADMIN_PASSWORD"}
+    os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter
+
+
+def prepare(settings: Settings) -> str | None:
+    """Database, first user, SSH key. Returns the generated password of a new first user."""
+    from patchherd import database, schema
+    from patchherd.identity import users
+
+    schema.migrate(settings)
+    make_ssh_key(settings.ssh_key)
+    generated = None
+    with database.connection():
+        if not users.has_users():
+            password = settings.admin_password
+            if not password:
+                password = generated = secrets.token_urlsafe(15)
+            users.create_first_user(ADMIN, password, cost=settings.password_cost)
+    database.close_all()
+    return generated
+
+
+def make_ssh_key(private_key: Path) -> None:
+    """The key pair by which the server logs in to hosts; made once."""
+    if private_key.exists():
+        return
+    private_key.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"patchherd@{socket.gethostname()}"]
+    done = subprocess.run([*command, "-f", str(private_key)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PatchherdError(f"ssh-keygen: {done.stderr.strip()}")
+
+
+def _check_tools() -> None:
+    packages = {"ssh-keygen": "openssh-client", "ssh": "openssh-client", "setpriv": "util-linux"}
+    if missing := sorted({package for tool, package in packages.items() if not shutil.which(tool)}):
+        raise PatchherdError(f"missing programs; install: {' '.join(missing)}")
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=_family(host)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _refuse_taken_port(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=_family(host)).close()
+    except OSError as exc:
+        raise PatchherdError(f"cannot listen on {host} port {port}: {exc.strerror}") from exc
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _process_count(settings: Settings) -> int:
+    """SQLite has one writer: more processes only wait for each other. PostgreSQL takes two per core."""
+    if settings.processes:
+        return settings.processes
+    return 1 if settings.on_sqlite else 2 * (os.cpu_count() or 1)

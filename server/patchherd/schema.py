@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""The database schema: all models, and numbered migrations forward and back."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from playhouse.migrations import Runner
+
+from patchherd import database
+from patchherd.settings import Settings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def all_models() -> list[type[database.BaseModel]]:
+    """Every model of every room."""
+    from patchherd.deployments.models import MODELS as DEPLOYMENTS
+    from patchherd.devices.models import MODELS as DEVICES
+    from patchherd.enrollment.models import MODELS as ENROLLMENT
+    from patchherd.identity.models import MODELS as IDENTITY
+    from patchherd.packages.models import MODELS as PACKAGES
+
+    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *DEPLOYMENTS]
+
+
+def migrate(settings: Settings, target: str | None = None) -> list[str]:
+    """Apply pending migrations (up to and including `target`); the names of those applied."""
+    with database.connection(), _alone(settings):
+        return list(_runner().up(target))
+
+
+def rollback(settings: Settings, target: str | None = None) -> list[str]:
+    """Take back the newest migration, or all after `target`; the names of those taken back."""
+    with database.connection(), _alone(settings):
+        return list(_runner().down(target))
+
+
+def status() -> list[tuple[str, bool]]:
+    """(migration, applied) in order."""
+    with database.connection():
+        return [(row.name, row.applied is not None) for row in _runner().status()]
+
+
+def execute_script(db: Any, path: Path) -> None:
+    """Run the statements of an SQL file, which are separated by lines that hold only `;`."""
+    for statement in path.read_text().split("\n;\n"):
+        if statement.strip():
+            db.execute_sql(statement)
+
+
+def _runner() -> Runner:
+    return Runner(database.db.obj, str(MIGRATIONS), table_name="schema_migration")
+
+
+@contextlib.contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Two servers that start at once must not migrate at once."""
+    if database.is_sqlite():
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(settings.data / ".migrate.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    else:
+        key = int.from_bytes(hashlib.sha256(b"patchherd-migrations").digest()[:8], signed=True)
+        database.db.execute_sql("SELECT pg_advisory_lock(%s)", (key,))
+        try:
+            yield
+        finally:
+            database.db.execute_sql("SELECT pg_advisory_unlock(%s)", (key,))
