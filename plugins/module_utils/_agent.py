@@ -318,7 +318,8 @@ APT_FAILURE = re.compile(r"^(E: |Err:|W: (Failed to fetch|Some index files faile
 
 def apt_update_problems(code, output):
     """What went wrong in an `apt-get update`, [] when every source was refreshed; exit code 0 does not prove that."""
-    lines = [line.strip() for line in output.splitlines() if APT_FAILURE.match(line)]
+    # The reason of an Err: line is on the indented line after it.
+    lines = [line.strip() for line in re.sub(r"(?m)^(Err:.*)\n  +", r"\1: ", output).splitlines() if APT_FAILURE.match(line)]
     said = [line[3:] for line in lines if not line.startswith("Err:")] or lines
     if not said and code != 0:
         said = [(output.strip().splitlines() or ["exit code %d" % code])[-1]]

@@ -50,7 +50,8 @@ class Server:
                 if self.headers.get("Content-Encoding") == "gzip":
                     data = gzip.decompress(data)
                 path = self.path.split("?")[0]
-                outer.requests.append({"method": self.command, "path": path, "headers": dict(self.headers),
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                outer.requests.append({"method": self.command, "path": path, "headers": headers,
                                        "body": json.loads(data) if data else None})
                 route = outer.routes.get(f"{self.command} {path}", (404, {"error": "Not found"}, {}))
                 if isinstance(route, list):

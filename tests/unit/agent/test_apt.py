@@ -74,8 +74,8 @@ never\tnever\tall\t\tnever\tpurge\tnot-installed
 
 
 def target(description: str, **values: str) -> dict[str, str]:
-    base = {"description": description, "repo_uri": "", "site": "", "release": "", "component": "main", "trusted": "yes",
-            "codename": "bookworm", "suite": "stable", "origin": "Debian", "label": "Debian"}
+    base = {"description": description, "repo_uri": "", "site": "", "release": "", "component": "main",
+            "trusted": "yes", "codename": "bookworm", "suite": "stable", "origin": "Debian", "label": "Debian"}
     return base | values
 
 
@@ -88,27 +88,30 @@ TARGETS = [
 ]
 
 
+Packages = dict[tuple[str, str], dict[str, object]]
+
+
 @pytest.fixture
-def packages(agent: ModuleType) -> dict[tuple[str, str], dict[str, object]]:
+def packages(agent: ModuleType) -> Packages:
     found = agent.apply_policy(agent.parse_dpkg(DPKG), agent.parse_policy(POLICY), TARGETS, "amd64")
     return {(p["name"], p["architecture"]): p for p in found}
 
 
-def test_installed_packages_are_those_that_dpkg_has_unpacked(packages: dict[tuple[str, str], dict[str, object]]) -> None:
+def test_installed_packages_are_those_that_dpkg_has_unpacked(packages: Packages) -> None:
     assert sorted(packages) == [("bash", "amd64"), ("downgraded", "all"), ("libc6", "amd64"), ("libc6", "i386"),
                                 ("local-only", "all"), ("openssl", "amd64")]
     assert packages["libc6", "i386"]["sourceName"] == "glibc"
 
 
 def test_a_pin_hides_the_newer_version_and_a_downgrade_is_no_update(
-    packages: dict[tuple[str, str], dict[str, object]],
+    packages: Packages,
 ) -> None:
     for key in (("bash", "amd64"), ("downgraded", "all"), ("local-only", "all"), ("libc6", "amd64")):
         assert packages[key]["needsUpdate"] is False
         assert "availableVersion" not in packages[key]
 
 
-def test_candidate_carries_origin_hold_and_phase(packages: dict[tuple[str, str], dict[str, object]]) -> None:
+def test_candidate_carries_origin_hold_and_phase(packages: Packages) -> None:
     assert packages["openssl", "amd64"] == {
         "name": "openssl", "currentVersion": "3.0.19-1~deb12u2", "architecture": "amd64", "sourceName": "openssl",
         "availableVersion": "3.0.23-1", "needsUpdate": True, "held": True, "phased": 20,
@@ -118,7 +121,7 @@ def test_candidate_carries_origin_hold_and_phase(packages: dict[tuple[str, str],
                      "component": "main"}]}
 
 
-def test_each_architecture_is_judged_for_itself(packages: dict[tuple[str, str], dict[str, object]]) -> None:
+def test_each_architecture_is_judged_for_itself(packages: Packages) -> None:
     foreign = packages["libc6", "i386"]
     assert foreign["availableVersion"] == "2.36-10"
     assert foreign["sourceRepository"] == "bookworm-security/main"
@@ -160,7 +163,8 @@ def test_partial_failures_of_an_update_are_seen_at_exit_code_0(agent: ModuleType
     ("6.18.44-hypervisor", ["linux-image-6.1.0-9-amd64"], ("6.1.0-9-amd64", False)),
     ("6.1.0-9-amd64", ["bash"], (None, False))])
 def test_reboot_into_a_newer_kernel_of_the_same_flavour(
-    agent: ModuleType, monkeypatch: pytest.MonkeyPatch, running: str, names: list[str], expected: tuple[str | None, bool]
+    agent: ModuleType, monkeypatch: pytest.MonkeyPatch, running: str, names: list[str],
+    expected: tuple[str | None, bool],
 ) -> None:
     monkeypatch.setattr(agent, "in_container", lambda: False)
     assert agent.newest_kernel(running, "deb", [{"name": name} for name in names]) == expected
@@ -175,4 +179,5 @@ def test_version_order_is_that_of_dpkg(agent: ModuleType) -> None:
     for one, other in generator.sample(list(itertools.combinations(versions, 2)), 250):
         a, b = agent.deb_version_key(one), agent.deb_version_key(other)
         relation = "lt" if a < b else "gt" if a > b else "eq"
-        assert subprocess.run(["dpkg", "--compare-versions", one, relation, other]).returncode == 0, (one, relation, other)
+        done = subprocess.run(["dpkg", "--compare-versions", one, relation, other])
+        assert done.returncode == 0, (one, relation, other)

@@ -101,7 +101,8 @@ def test_every_installed_instance_is_one_entry_and_keys_are_none(packages: list[
 def test_the_newest_offer_wins_with_every_advisory_up_to_it(packages: list[dict[str, object]]) -> None:
     assert pick(packages, "openssl-libs", architecture="x86_64") == {
         "name": "openssl-libs", "currentVersion": "1:3.0.7-24.el9", "architecture": "x86_64", "sourceName": "openssl",
-        "availableVersion": "1:3.0.7-28.el9", "needsUpdate": True, "isSecurityUpdate": True, "sourceRepository": "baseos",
+        "availableVersion": "1:3.0.7-28.el9", "needsUpdate": True, "isSecurityUpdate": True,
+        "sourceRepository": "baseos",
         "advisories": [
             {"id": "RLSA-2026:1002", "type": "security", "severity": "Critical",
              "cves": ["CVE-2026-1001", "CVE-2026-1002"]},

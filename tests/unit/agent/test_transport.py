@@ -38,7 +38,8 @@ def report(agent: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
     keys = ("needsReboot", "rebootReason", "bootId", "kernelVersion", "installedKernelVersion", "osVersion",
             "selinuxStatus", "sshHostKeys", "agentVersion", "repositories", "ip", "networkInterfaces", "hostname")
     value: dict[str, Any] = dict.fromkeys(keys, "same")
-    value.update(packages=[{"name": "bash", "currentVersion": "5.2"}], problems=[], metadataUpdated="2026-01-01T00:00:00Z")
+    value.update(packages=[{"name": "bash", "currentVersion": "5.2"}], problems=[],
+                 metadataUpdated="2026-01-01T00:00:00Z")
     monkeypatch.setattr(agent, "collect", lambda *_args: json.loads(json.dumps(value)))
     return value
 
@@ -62,9 +63,9 @@ def test_first_report_is_full_and_then_only_changes_are(
     assert agent.run_once(client, state) == "full"
     sent = server.requests[0]
     assert sent["body"] == report
-    assert sent["headers"]["X-API-ID"] == "patchmon_1"
-    assert sent["headers"]["X-API-KEY"] == "k"
-    assert sent["headers"]["Content-Encoding"] == "gzip"
+    assert sent["headers"]["x-api-id"] == "patchmon_1"
+    assert sent["headers"]["x-api-key"] == "k"
+    assert sent["headers"]["content-encoding"] == "gzip"
 
     assert agent.run_once(client, state) == "ping"
     body = server.requests[1]["body"]
@@ -242,7 +243,9 @@ def test_credentials_that_others_can_read_are_refused(agent: ModuleType, tmp_pat
             agent.load_config(str(config))
 
 
-def test_the_command_line_says_what_is_wrong(agent: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_says_what_is_wrong(
+    agent: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert agent.main(["--once", "--config", str(tmp_path / "absent")]) == 1
     assert "cannot read" in capsys.readouterr().err
     with pytest.raises(SystemExit):
