@@ -323,7 +323,8 @@ def apt_update_problems(code, output):
     said = [line[3:] for line in lines if not line.startswith("Err:")] or lines
     if not said and code != 0:
         said = [(output.strip().splitlines() or ["exit code %d" % code])[-1]]
-    return ["apt-get update failed: " + line for line in dict.fromkeys(said)]
+    specific = [line for line in dict.fromkeys(said) if not line.startswith("Some index files failed")]
+    return ["apt-get update failed: " + line for line in specific or said[:1]]
 
 
 class Apt:
@@ -926,7 +927,7 @@ def fingerprint():
     """Cheap evidence that nothing a report is made of has changed since the last collection."""
     paths = ("/var/lib/dpkg/status", "/var/lib/apt/lists", "/var/lib/apt/lists/partial", "/etc/apt/sources.list",
              "/etc/apt/sources.list.d", "/etc/apt/preferences", "/etc/apt/preferences.d", "/etc/yum.repos.d",
-             "/var/lib/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite-wal", "/var/lib/rpm/Packages", "/var/cache/dnf",
+             "/var/lib/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite-wal", "/var/lib/rpm/Packages", "/var/cache/dnf", "/var/cache/libdnf5",
              "/usr/lib/sysimage/rpm/rpmdb.sqlite", "/usr/lib/sysimage/rpm/rpmdb.sqlite-wal", "/run/reboot-required",
              "/etc/machine-id", "/etc/ssh", "/etc/os-release", __file__)
     return digest([[modified(path) for path in paths], socket.gethostname(),
@@ -1121,7 +1122,7 @@ CRON = "/etc/cron.d/patchherd-agent"
 
 def install(config_path):
     """Make this file run regularly: a systemd timer, else a cron entry; else say what to start. Returns that text."""
-    interpreter, agent = os.path.realpath(sys.executable), os.path.abspath(__file__)
+    interpreter, agent = os.path.abspath(sys.executable), os.path.abspath(__file__)
     words = [interpreter, agent, "--config", config_path]
     if any(re.search(r"[^\w./+-]", word) for word in words):
         raise AgentError("the paths of interpreter, agent and configuration must be plain: " + " ".join(words))
