@@ -11,6 +11,8 @@ from flask import Flask
 from patchherd import __version__, database, health, http
 from patchherd.deployments import api as deployments
 from patchherd.devices import api as devices
+from patchherd.enrollment import api as enrollment
+from patchherd.enrollment import groups_api as groups
 from patchherd.identity import access, cookies, ratelimit
 from patchherd.identity import api as identity
 from patchherd.inventory import api as inventory
@@ -48,6 +50,8 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
     return [
         (health.room, {}),
         (identity.room, versioned),
+        (enrollment.room, versioned),
+        (groups.room, versioned),
         (devices.legacy, {"url_prefix": "/api"}),
         (devices.room, versioned),
         (packages.room, versioned),

@@ -77,6 +77,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host_key_cost: Annotated[int, msgspec.Meta(ge=4, le=15)] = 5
     """bcrypt cost of host API keys, which are 256 random bits."""
 
+    duplicate_hosts: Literal["allow", "skip", "reject"] = "allow"
+    """What enrolment does with a machine_id that it knows: a second host, nothing, a failure."""
+    host_approval: bool = False
+    """A new host is no deployment target until an operator approves it."""
+    report_minutes: Positive = 60
+    """Interval of reports that agents of other makes are told."""
+    ca_certificate: str = ""
+    """PEM file of the authority behind this server's certificate; scripts for hosts carry it and verify against it."""
+    ignore_ssl_self_signed: bool = False
+    """Scripts for hosts do not verify this server's certificate. Anybody in between can take the host over: set
+    `ca_certificate` instead."""
+
     jobs: Positive = 2
     """Ansible jobs that run at the same time."""
     forks: Positive = 10

@@ -94,3 +94,36 @@ class Api:
         answer = self.post("/api-tokens", {"name": "test", **body})
         assert answer.status_code == 201, answer.text
         return str(answer.json["token"])
+
+    def enrollment_token(self, **body: Any) -> dict[str, Any]:
+        """A new enrolment token as the server shows it, its secret included."""
+        answer = self.post("/auto-enrollment/tokens", {"token_name": "test token", **body})
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json["token"])
+
+    def enroll(self, token: dict[str, Any] | None = None, **host: Any) -> dict[str, Any]:
+        """A new host as the server shows it, its api_key included; `friendly_name` defaults to web1."""
+        token = token or self.enrollment_token()
+        answer = self.client.post(
+            "/api/v1/auto-enrollment/enroll",
+            json={"friendly_name": "web1", **host},
+            headers=token_headers(token),
+        )
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json["host"])
+
+    def host(self, method: str, path: str, host: dict[str, Any], body: Any = None, **kwargs: Any) -> TestResponse:
+        """A request below /api/v1 with the credentials of an enrolled host."""
+        if body is not None:
+            kwargs["json"] = body
+        return self.client.open(f"/api/v1{path}", method=method, headers=host_headers(host), **kwargs)
+
+
+def token_headers(token: dict[str, Any]) -> dict[str, str]:
+    """What enrolment authenticates with."""
+    return {"X-Auto-Enrollment-Key": token["token_key"], "X-Auto-Enrollment-Secret": token["token_secret"]}
+
+
+def host_headers(host: dict[str, Any]) -> dict[str, str]:
+    """What an enrolled host authenticates with."""
+    return {"X-API-ID": host["api_id"], "X-API-KEY": host["api_key"]}

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+import peewee
+
 from patchherd.database import chunked, now, write_transaction
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
 from patchherd.errors import Conflict, Gone, NotFound
@@ -70,6 +72,11 @@ def find_device(reference: int | str) -> Device:
     if found[0].deleted_at is not None:
         raise Gone("Device deleted", f"device {text} was deleted")
     return found[0]
+
+
+def approve_device(device: Device) -> None:
+    """Let a new device become a deployment target."""
+    Device.update(approved=True, updated_at=now()).where(Device.id == device.id).execute()
 
 
 def touch_heartbeat(device_id: int, moment: datetime | None = None) -> None:
@@ -151,6 +158,44 @@ def find_group(reference: int | str) -> DeviceGroup:
     if group is None:
         raise NotFound("Host group not found", f"no group {text[:80]}")
     return group
+
+
+def list_groups() -> list[DeviceGroup]:
+    """All groups by name, each with `host_count`."""
+    count = peewee.fn.COUNT(Device.id).alias("host_count")
+    return list(
+        DeviceGroup.select(DeviceGroup, count)
+        .left_outer_join(GroupMember)
+        .left_outer_join(Device, on=(GroupMember.device == Device.id) & Device.deleted_at.is_null())
+        .group_by(DeviceGroup)
+        .order_by(DeviceGroup.name)
+    )
+
+
+def change_group(group: DeviceGroup, changes: dict[str, Any]) -> DeviceGroup:
+    """Change name, description, color. Raises Conflict when the name is taken."""
+    with write_transaction():
+        name = changes.get("name")
+        if name and DeviceGroup.select().where((DeviceGroup.name == name) & (DeviceGroup.id != group.id)).exists():
+            raise Conflict("Name already taken", f"a group named {name} exists")
+        if changes:
+            DeviceGroup.update(**changes).where(DeviceGroup.id == group.id).execute()
+        return DeviceGroup.get_by_id(group.id)
+
+
+def delete_group(group: DeviceGroup) -> None:
+    """Delete a group; its devices stay."""
+    DeviceGroup.delete().where(DeviceGroup.id == group.id).execute()
+
+
+def members(group: DeviceGroup) -> list[Device]:
+    """The devices of a group by name, without deleted ones."""
+    return list(
+        Device.select()
+        .join(GroupMember)
+        .where((GroupMember.group == group) & Device.deleted_at.is_null())
+        .order_by(Device.friendly_name, Device.id)
+    )
 
 
 def set_members(group: DeviceGroup, device_ids: Iterable[int]) -> None:

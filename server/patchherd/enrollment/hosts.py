@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Enrol hosts and recognise them by their credentials."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from flask import request
+
+from patchherd.database import now, write_transaction
+from patchherd.devices.models import Device, DeviceGroup
+from patchherd.devices.registry import clean_host_keys, create_device
+from patchherd.enrollment import quota
+from patchherd.enrollment.models import EnrollmentToken, HostCredential
+from patchherd.errors import Conflict, Forbidden, Unauthorized
+from patchherd.identity import audit, credentials
+from patchherd.identity.access import current
+from patchherd.identity.permissions import HOST_REPORT
+from patchherd.identity.principal import Principal
+from patchherd.settings import Settings
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A host and its credentials; the key cannot be had again."""
+
+    device: Device
+    api_id: str
+    api_key: str
+    host_group: DeviceGroup | None = None
+
+    @property
+    def status(self) -> str:
+        return "pending" if self.device.last_report is None or not self.device.approved else "active"
+
+
+@dataclass
+class BulkResult:
+    """What became of each host of a bulk enrolment."""
+
+    success: list[Enrolled] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+
+def find_enrolling_token(principal: Principal) -> EnrollmentToken:
+    """The enrolment token behind a principal."""
+    token: EnrollmentToken = EnrollmentToken.get_by_id(principal.id)
+    return token
+
+
+def within_quota(view: View) -> View:
+    """Refuse a used-up token before the body is looked at; a host that is enrolled already takes nothing from it."""
+
+    @functools.wraps(view)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if not request.headers.get("X-API-ID"):
+            quota.check(find_enrolling_token(current()), 1, bulk=request.path.endswith("/bulk"))
+        return view(*args, **kwargs)
+
+    return cast(View, checked)
+
+
+def require_host(principal: Principal) -> Principal:
+    """The principal when it is a host. Raises Forbidden for tokens, which belong to no host."""
+    if principal.kind != "host":
+        raise Forbidden("Permission denied", "only a host can do this")
+    return principal
+
+
+def enroll(token: EnrollmentToken, host: dict[str, Any], settings: Settings) -> Enrolled:
+    """Create one host: friendly_name, optional machine_id and metadata.
+
+    Raises TooManyRequests, or Conflict for a known machine_id unless duplicates are allowed.
+    """
+    key, key_hash = _new_key(settings)
+    with write_transaction():
+        if settings.duplicate_hosts != "allow" and _is_known(host.get("machine_id")):
+            raise Conflict("Host already enrolled", "a host with this machine_id exists")
+        quota.consume(token, 1)
+        return _create(token, host, key, key_hash, settings)
+
+
+def enroll_many(token: EnrollmentToken, hosts: list[dict[str, Any]], settings: Settings) -> BulkResult:
+    """Create up to 50 hosts in one transaction, all within the quota or none (TooManyRequests)."""
+    quota.check(token, len(hosts), bulk=True)
+    keys = [_new_key(settings) for _ in hosts]  # hashed before the transaction, which others wait for
+    result = BulkResult()
+    with write_transaction():
+        wanted, seen = [], set()
+        for host, key in zip(hosts, keys, strict=True):
+            machine_id = host.get("machine_id")
+            if settings.duplicate_hosts != "allow" and (_is_known(machine_id) or machine_id in seen):
+                known = {"friendly_name": host["friendly_name"], "machine_id": str(machine_id)}
+                if settings.duplicate_hosts == "skip":
+                    result.skipped.append({**known, "reason": "Host already enrolled"})
+                else:
+                    result.failed.append({**known, "error": "Host already enrolled"})
+                continue
+            if machine_id:
+                seen.add(machine_id)
+            wanted.append((host, key))
+        if wanted:
+            quota.consume(token, len(wanted), bulk=True)
+        result.success = [_create(token, host, *key, settings) for host, key in wanted]
+    return result
+
+
+def re_enroll(principal: Principal) -> Enrolled | None:
+    """The host that already shows valid credentials of its own: it stays the same device. None without such."""
+    try:
+        credential, key = _presented()
+    except Unauthorized:
+        return None
+    with write_transaction():
+        audit.record("host.enroll_again", "device", credential.device.uuid, credential.device.friendly_name)
+        EnrollmentToken.update(last_used_at=now()).where(EnrollmentToken.id == principal.id).execute()
+    return Enrolled(credential.device, credential.api_id, key)
+
+
+def authenticate() -> Principal | None:
+    """Scheme of hosts: X-API-ID and X-API-KEY; None when neither is there. Raises Unauthorized."""
+    if not request.headers.get("X-API-ID") and not request.headers.get("X-API-KEY"):
+        return None
+    credential, _ = _presented()
+    device = credential.device
+    return Principal("host", credential.id, device.friendly_name, frozenset({HOST_REPORT}), device.id)
+
+
+def presented_key() -> str:
+    """The API key that this request carries."""
+    return request.headers.get("X-API-KEY", "")
+
+
+def _presented() -> tuple[HostCredential, str]:
+    api_id, key = request.headers.get("X-API-ID"), request.headers.get("X-API-KEY")
+    if not api_id or not key:
+        raise Unauthorized("API ID and key required")
+    credential = (
+        HostCredential.select(
+            HostCredential, Device.id, Device.uuid, Device.friendly_name, Device.last_report, Device.approved
+        )
+        .join(Device)
+        .where((HostCredential.api_id == api_id) & Device.deleted_at.is_null())
+        .first()
+    )
+    if credential is None or not credentials.verified.check(key, credential.key_hash):
+        raise Unauthorized("Invalid API credentials")
+    return credential, key
+
+
+def _new_key(settings: Settings) -> tuple[str, str]:
+    key = secrets.token_hex(32)
+    return key, credentials.hash_secret(key, settings.host_key_cost)
+
+
+def _is_known(machine_id: str | None) -> bool:
+    if not machine_id:
+        return False
+    return bool(Device.select().where((Device.machine_id == machine_id) & Device.deleted_at.is_null()).exists())
+
+
+def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: str, settings: Settings) -> Enrolled:
+    moment = now()
+    metadata = host.get("metadata") or {}
+    device = create_device(
+        host["friendly_name"],
+        machine_id=host.get("machine_id") or None,
+        metadata=metadata,
+        notes=f"Auto-enrolled via {token.token_name} on {moment:%Y-%m-%dT%H:%M:%SZ}",
+        groups=[token.default_group_id] if token.default_group_id else [],
+        approved=not settings.host_approval,
+    )
+    if keys := clean_host_keys(metadata.get("ssh_host_keys")):
+        Device.update(ssh_host_keys=keys, reported_host_keys=keys).where(Device.id == device.id).execute()
+    api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
+    HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=moment)
+    audit.record(
+        "host.enroll", "device", device.uuid, device.friendly_name, after={"token": token.uuid, "api_id": api_id}
+    )
+    return Enrolled(device, api_id, key, token.default_group)

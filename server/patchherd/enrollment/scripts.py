@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""The scripts and the agent that hosts download. Every value put into a script is quoted for the shell."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from patchherd.errors import NotFound
+from patchherd.settings import Settings
+
+HERE = Path(__file__).parent
+AGENT = HERE / "agent" / "patchherd_agent.py"
+SCRIPTS = {"proxmox-lxc": "proxmox_lxc.sh.j2", "direct-host": "direct_host.sh.j2"}
+ARCHITECTURES = frozenset(
+    {
+        "386",
+        "aarch64",
+        "amd64",
+        "arm",
+        "arm64",
+        "armhf",
+        "armv7l",
+        "i386",
+        "i686",
+        "ppc64le",
+        "riscv64",
+        "s390x",
+        "x86_64",
+    }
+)
+
+_environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE / "templates"),
+    autoescape=False,  # noqa: S701  shell, not HTML: shq quotes
+    undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
+    trim_blocks=True,
+)
+_environment.filters["shq"] = lambda value: shlex.quote(str(value))
+
+
+def enrollment_script(
+    kind: str, settings: Settings, *, server_url: str, token_key: str, token_secret: str, force: bool
+) -> str:
+    """The script that enrols hosts: `kind` is a key of SCRIPTS. Raises NotFound when its file is missing."""
+    values = {"token_key": token_key, "token_secret": token_secret, "force": force}
+    return _render(SCRIPTS[kind], settings, server_url, values)
+
+
+def install_script(settings: Settings, *, server_url: str, bootstrap_token: str, force: bool) -> str:
+    """The script that installs the agent on an enrolled Linux host."""
+    return _render("install.sh.j2", settings, server_url, {"bootstrap_token": bootstrap_token, "force": force})
+
+
+def remove_script() -> str:
+    """The script that removes the agent from a Linux host."""
+    return (HERE / "templates" / "remove.sh").read_text()
+
+
+def agent_source() -> bytes:
+    """The Linux agent. Raises NotFound when the installation lacks it."""
+    try:
+        return AGENT.read_bytes()
+    except FileNotFoundError as exc:
+        raise NotFound("Agent not found") from exc
+
+
+def agent_version() -> tuple[str, str]:
+    """Version and SHA-256 of the Linux agent."""
+    stat = AGENT.stat() if AGENT.exists() else None
+    if stat is None:
+        raise NotFound("Agent not found")
+    return _agent_version(stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _agent_version(modified: int, size: int) -> tuple[str, str]:
+    source = agent_source()
+    found = re.search(rb'^VERSION = "([^"]+)"', source, re.M)
+    return found.group(1).decode() if found else "unknown", hashlib.sha256(source).hexdigest()
+
+
+def _render(template: str, settings: Settings, server_url: str, values: dict[str, Any]) -> str:
+    common = {
+        "server_url": server_url,
+        "api_version": settings.api_version,
+        "ca_certificate": _ca_certificate(settings),
+        "curl_flags": "-sSk" if settings.ignore_ssl_self_signed else "-sS",
+    }
+    try:
+        return _environment.get_template(template).render(**common, **values)
+    except jinja2.TemplateNotFound as exc:
+        raise NotFound("Script file not found") from exc
+
+
+def _ca_certificate(settings: Settings) -> str:
+    """The certificate that hosts verify this server with, as PEM; empty for one that they know anyway."""
+    return Path(settings.ca_certificate).read_text().strip() if settings.ca_certificate else ""
