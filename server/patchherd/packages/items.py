@@ -68,6 +68,7 @@ class Report(msgspec.Struct, rename="camel"):
 
     packages: msgspec.Raw = msgspec.Raw(b"null")
     sections: list[str] | None = None
+    hashes: dict[str, Any] | None = None
     metadata_updated: str | msgspec.UnsetType | None = msgspec.UNSET
     ecosystem: Text = None
     package_manager: Text = None

@@ -104,9 +104,9 @@ def fleet_counts(settings: Settings, moment: datetime | None = None) -> dict[str
     devices, proven, missing, reboots = (
         Device.select(
             fn.COUNT(Device.id),
-            _count_if(known),
-            _count_if(known & (Device.missing > 0)),
-            _count_if(Device.reboot_required),
+            count_if(known),
+            count_if(known & (Device.missing > 0)),
+            count_if(Device.reboot_required),
         )
         .where(alive)
         .tuples()
@@ -123,7 +123,8 @@ def fleet_counts(settings: Settings, moment: datetime | None = None) -> dict[str
     return {"devices": devices, "status": status, "patches": patches, "reboot_required": reboots}
 
 
-def _count_if(condition: Any) -> Any:
+def count_if(condition: Any) -> Any:
+    """How many rows of a query meet `condition`, as a column of it."""
     return fn.COALESCE(fn.SUM(peewee.Case(None, ((condition, 1),), 0)), 0)
 
 

@@ -20,6 +20,7 @@ from patchherd.devices.registry import (
     clean_text,
     os_family,
 )
+from patchherd.enrollment.hashgate import accept_report
 from patchherd.errors import invalid
 from patchherd.packages.evaluate import RULES, Finding, evaluate
 from patchherd.packages.items import Report, decode_items, decode_report
@@ -63,7 +64,7 @@ def receive_report(device: Device, report: dict[str, Any] | bytes, source: str =
     raw = bytes(told.packages)
     if raw == b"null":
         with write_transaction():
-            Device.update(**changes).where(Device.id == device.id).execute()
+            _store_device(device, told, changes)
         return _answer(0, device.missing, device.missing_security)
     changes |= _metadata(told, moment)
     ecosystem = _ecosystem(told, changes.get("os_family") or device.os_family)
@@ -72,8 +73,9 @@ def receive_report(device: Device, report: dict[str, Any] | bytes, source: str =
     fingerprint = hashlib.blake2b(b"%d\0%s\0" % (RULES, ecosystem.encode()) + raw, digest_size=16).digest()
     link = DevicePackages.get_or_none(DevicePackages.device == device.id)
     if link is not None and link.fingerprint == fingerprint:
+        changes |= _status(changes, device.missing)
         with write_transaction():
-            Device.update(**changes, **_status(changes, device.missing)).where(Device.id == device.id).execute()
+            _store_device(device, told, changes)
         return _answer(link.reported, device.missing, device.missing_security)
     items = decode_items(raw)
     evaluated = _Evaluated(fingerprint, ecosystem, len(items), *evaluate(ecosystem, items))
@@ -82,7 +84,9 @@ def receive_report(device: Device, report: dict[str, Any] | bytes, source: str =
     known = bool(items) or ecosystem == "windows"  # Windows lists only what is missing
     changes |= {"missing": len(missing) if known else None, "missing_security": security if known else None}
     changes |= _status(changes, changes["missing"])
-    _store(device, evaluated, changes, moment, keep_set=ecosystem == "windows" and source == "ansible")
+    with write_transaction():
+        _store_packages(device, evaluated, moment, keep_set=ecosystem == "windows" and source == "ansible")
+        _store_device(device, told, changes)
     return _answer(len(items), len(missing), security)
 
 
@@ -90,31 +94,34 @@ def _answer(processed: int, missing: int | None, security: int | None) -> dict[s
     return {"packagesProcessed": processed, "updatesAvailable": missing or 0, "securityUpdates": security or 0}
 
 
-def _store(
-    device: Device, evaluated: _Evaluated, changes: dict[str, Any], moment: datetime, *, keep_set: bool
-) -> None:
-    """Write set, verdicts and device. `keep_set`: the report lists no installed packages, so that list stays."""
-    with write_transaction():
-        if not is_sqlite():  # two reports of one device take turns; on SQLite all writers do
-            Device.select(Device.id).where(Device.id == device.id).for_update().execute()
-        link = DevicePackages.get_or_none(DevicePackages.device == device.id)
-        if link is not None and keep_set:
-            package_set = link.package_set_id
-        else:
-            package_set = store_set(evaluated.ecosystem, evaluated.triples)
-        row = {
-            "package_set": package_set,
-            "fingerprint": evaluated.fingerprint,
-            "reported": evaluated.reported,
-        }
-        if link is None:
-            DevicePackages.insert(device=device.id, **row).execute()
-        else:
-            DevicePackages.update(**row).where(DevicePackages.device == device.id).execute()
-            if link.package_set_id != package_set:
-                PackageSet.update(released_at=moment).where(PackageSet.id == link.package_set_id).execute()
-        write_findings(device.id, evaluated.findings, moment)
-        Device.update(**changes).where(Device.id == device.id).execute()
+def _store_packages(device: Device, evaluated: _Evaluated, moment: datetime, *, keep_set: bool) -> None:
+    """Write set and verdicts. `keep_set`: the report lists no installed packages, so the known list stays."""
+    if not is_sqlite():  # two reports of one device take turns; on SQLite all writers do
+        Device.select(Device.id).where(Device.id == device.id).for_update().execute()
+    link = DevicePackages.get_or_none(DevicePackages.device == device.id)
+    if link is not None and keep_set:
+        package_set = link.package_set_id
+    else:
+        package_set = store_set(evaluated.ecosystem, evaluated.triples)
+    row = {"package_set": package_set, "fingerprint": evaluated.fingerprint, "reported": evaluated.reported}
+    if link is None:
+        DevicePackages.insert(device=device.id, **row).execute()
+    else:
+        DevicePackages.update(**row).where(DevicePackages.device == device.id).execute()
+        if link.package_set_id != package_set:
+            PackageSet.update(released_at=moment).where(PackageSet.id == link.package_set_id).execute()
+    write_findings(device.id, evaluated.findings, moment)
+
+
+def _store_device(device: Device, told: Report, changes: dict[str, Any]) -> None:
+    Device.update(**changes).where(Device.id == device.id).execute()
+    sections = {
+        "packages": bytes(told.packages) != b"null",
+        "repos": told.repositories is not None,
+        "interfaces": told.network_interfaces is not None,
+        "hostname": told.hostname is not None,
+    }
+    accept_report(device.id, [name for name, given in sections.items() if given], told.hashes)
 
 
 def _ecosystem(told: Report, family: str | None) -> str:
