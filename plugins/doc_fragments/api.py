@@ -4,52 +4,48 @@
 
 from __future__ import annotations
 
-_OPTIONS = r"""
+import re
+
+
+class ModuleDocFragment:
+    # For modules, which take the environment by their argument specification.
+    DOCUMENTATION = r"""
 options:
   url:
     description:
       - Address of the Patchherd server, for example V(https://patchherd.example.com).
       - It may also be given by the environment variable E(PATCHHERD_URL).
     type: str
-    required: true @URL@
+    required: true
   token:
     description:
       - API token of the Patchherd server.
       - It may also be given by the environment variable E(PATCHHERD_TOKEN).
     type: str
-    required: true @TOKEN@
+    required: true
   validate_certs:
     description:
       - Whether the certificate of the server is checked.
       - It may also be given by the environment variable E(PATCHHERD_VALIDATE_CERTS).
     type: bool
-    default: true @VALIDATE_CERTS@
+    default: true
   ca_path:
     description:
       - File with the certificates of the authorities that are trusted, in PEM format, in addition to those of the system.
       - It may also be given by the environment variable E(PATCHHERD_CA_PATH).
-    type: path @CA_PATH@
+    type: path
   timeout:
     description:
       - Seconds to wait for the server to connect, and for each part of its answer.
       - It may also be given by the environment variable E(PATCHHERD_TIMEOUT).
     type: int
-    default: 30 @TIMEOUT@
+    default: 30
 """
 
 
-def _options(with_env):
-    """Return the options; plugins read the environment from C(env:), modules must not have that key."""
-    text = _OPTIONS
-    for name in ("URL", "TOKEN", "VALIDATE_CERTS", "CA_PATH", "TIMEOUT"):
-        env = f"\n    env:\n      - name: PATCHHERD_{name}" if with_env else ""
-        text = text.replace(f" @{name}@", env)
-    return text
-
-
-class ModuleDocFragment:
-    # For modules, which take the environment by their argument specification.
-    DOCUMENTATION = _options(with_env=False)
-
-    # For inventory and callback plugins.
-    PLUGIN = _options(with_env=True)
+# For inventory and callback plugins: the same options, which must name their environment variables for Ansible to read them.
+ModuleDocFragment.PLUGIN = re.sub(
+    r"(?m)^  (\w+):$",
+    lambda option: f"{option.group()}\n    env:\n      - name: PATCHHERD_{option.group(1).upper()}",
+    ModuleDocFragment.DOCUMENTATION,
+)

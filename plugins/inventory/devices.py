@@ -16,6 +16,8 @@ description:
   - The configuration file must be named V(patchherd.yml) or end with V(.patchherd.yml); V(.yaml) is as good.
   - Whatever a managed host can write into its record is never evaluated as a template.
 notes:
+  - O(url) and O(token) may be templates, for example a lookup into a vault, when they are set in the configuration file. A value from
+    the environment is taken as it is.
   - A device that has no address yet, or whose connection data is malformed, stays in the inventory. Its C(ansible_host) is a name
     below C(.invalid), which never resolves, so that a play cannot reach another machine that happens to bear the same name.
   - The pinned keys are in a file of the machine on which the inventory is read. Where inventory and plays run in different
@@ -32,22 +34,6 @@ options:
     choices:
       - patchherd.fleet.devices
       - devices
-  url:
-    description:
-      - Address of the Patchherd server, for example V(https://patchherd.example.com).
-      - When it is set in the configuration file, it may be a template.
-    type: str
-    required: true
-    env:
-      - name: PATCHHERD_URL
-  token:
-    description:
-      - API token of the Patchherd server.
-      - When it is set in the configuration file, it may be a template, for example a lookup into a vault.
-    type: str
-    required: true
-    env:
-      - name: PATCHHERD_TOKEN
   filters:
     description:
       - Only devices that match all of these. The server does the selection.
@@ -156,6 +142,10 @@ PREFIXES = {"os_family": "os", "status": "status", "patch_status": "patch", "sta
 HARMLESS = re.compile(r"[\w .,:;@/+=()'-]*\Z")
 
 
+def _is_id(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _untrusted(value):
     """Return a value of a record, each string in it marked as one that is never a template."""
     if isinstance(value, str) and HARMLESS.match(value):
@@ -250,7 +240,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise AnsibleError("the answer of the Patchherd server is not a complete inventory")
         ids = set()
         for record in records:
-            if not isinstance(record, dict) or type(record.get("id")) is not int or not isinstance(record.get("name"), str):
+            if not isinstance(record, dict) or not _is_id(record.get("id")) or not isinstance(record.get("name"), str):
                 raise AnsibleError("the answer of the Patchherd server holds a host without id or name")
             groups = record.get("groups") or []
             if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
