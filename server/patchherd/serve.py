@@ -17,7 +17,7 @@ from pathlib import Path
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
 STOP_SECONDS = 15
-MIN_LIFE_SECONDS = 1.0
+MIN_LIFE_SECONDS = 5.0
 """What dies sooner than this waits before it is started again."""
 
 
@@ -66,7 +66,7 @@ def supervise(
                         announce(f"{child.name} does not stay up; giving up")
                         _stop(children)
                         return 1
-                    time.sleep(MIN_LIFE_SECONDS)
+                    time.sleep(1.0)
                 else:
                     early_deaths = 0
                 child.start()

@@ -13,7 +13,9 @@ import ansible_runner
 import pytest
 
 from tests.lab.patchlab import Lab, LabBusy, check_machine
+from tests.lab.product import Product
 from tests.lab.winstub import make_winstub
+from tests.running import Server
 from tests.services import unavailable
 
 LAB_NAMES = [f"test{number}" for number in range(10)]
@@ -84,3 +86,19 @@ def play(lab: Lab, tmp_path: Path) -> Callable[..., dict[str, dict[str, Any]]]:
         assert results, done.stdout.read()
         return results
     return run
+
+
+@pytest.fixture
+def product(fresh_lab: Lab, tmp_path: Path) -> Iterator[Product]:
+    """A server of its own on the lab's gateway, no host enrolled."""
+    with Server(tmp_path / "server", fresh_lab.gateway) as server:
+        server.log_in()
+        yield Product(server, fresh_lab)
+
+
+@pytest.fixture
+def windows_product(fresh_lab: Lab, tmp_path: Path, windows_double: Path) -> Iterator[Product]:
+    """The same with the Windows double in place of ansible.windows."""
+    with Server(tmp_path / "server", fresh_lab.gateway, PATCHHERD_COLLECTIONS_PATH=str(windows_double)) as server:
+        server.log_in()
+        yield Product(server, fresh_lab)

@@ -87,7 +87,6 @@ class GroupMember(BaseModel):
 
     class Meta:
         primary_key = peewee.CompositeKey("group", "device")
-        indexes = ((("device",), False),)
 
 
 MODELS = [DeviceGroup, Device, GroupMember]
