@@ -114,9 +114,14 @@ class ChangedTokenAnswer(Schema):
     token = fields.Nested(TokenView)
 
 
+class DeletedToken(Schema):
+    id = fields.String(attribute="uuid")
+    token_name = fields.String()
+
+
 class DeletedTokenAnswer(Schema):
     message = fields.String()
-    deleted_token = fields.Nested(TokenView(only=("id", "token_name")))
+    deleted_token = fields.Nested(DeletedToken)
 
 
 class HostBody(Body):
