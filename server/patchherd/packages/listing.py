@@ -11,7 +11,7 @@ from typing import Any
 import peewee
 from peewee import fn
 
-from patchherd.database import now
+from patchherd.database import is_sqlite, now
 from patchherd.devices.models import Device
 from patchherd.errors import invalid
 from patchherd.packages.models import DevicePackages, Verdict
@@ -55,22 +55,30 @@ def _fits(row: dict[str, Any], filters: dict[str, Any]) -> bool:
     )
 
 
+def _glob(pattern: str) -> str:
+    """The pattern, in which only * is special, as a shell pattern."""
+    return pattern.replace("[", "[[]").replace("?", "[?]")
+
+
 def _named(name: str, patterns: list[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern.replace("[", "[[]").replace("?", "[?]")) for pattern in patterns)
+    return any(fnmatch.fnmatchcase(name, _glob(pattern)) for pattern in patterns)
 
 
 def _kbs(values: list[str]) -> list[str]:
     return ["KB" + value.upper().removeprefix("KB") for value in values]
 
 
-def _like(field: Any, patterns: list[str]) -> Any:
-    """`field` equals one of the patterns, in which * stands for any text."""
+def _matches(field: Any, patterns: list[str]) -> Any:
+    """The same question as `_named` to the database: case counts on both."""
     where = field.in_([pattern for pattern in patterns if "*" not in pattern])
     for pattern in patterns:
         if "*" in pattern:
-            escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
-            like = peewee.Expression(field, peewee.OP.LIKE, peewee.Value(escaped, unpack=False))
-            where |= peewee.NodeList((like, peewee.SQL("ESCAPE '\\'")))
+            if is_sqlite():
+                word, text = "GLOB", _glob(pattern)
+            else:
+                escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+                word, text = "LIKE", escaped.replace("*", "%")
+            where |= peewee.NodeList((field, peewee.SQL(word), peewee.Value(text)), parens=True)
     return where
 
 
@@ -107,7 +115,7 @@ def _where(filters: dict[str, Any]) -> Any:
     if "security" in filters:
         where &= Verdict.security == filters["security"]
     if "package" in filters:
-        where &= _like(Verdict.package, filters["package"])
+        where &= _matches(Verdict.package, filters["package"])
     if "kb" in filters:
         where &= Verdict.kb.in_(_kbs(filters["kb"]))
     return where

@@ -193,8 +193,6 @@ def drop_unused_sets(keep: timedelta = KEEP_RELEASED) -> int:
     used = DevicePackages.select(DevicePackages.package_set)
     with write_transaction():
         gone = PackageSet.delete().where(
-            PackageSet.released_at.is_null(False)
-            & (PackageSet.released_at < now() - keep)
-            & PackageSet.id.not_in(used)
+            PackageSet.released_at.is_null(False) & (PackageSet.released_at < now() - keep) & PackageSet.id.not_in(used)
         )
         return int(gone.execute())
