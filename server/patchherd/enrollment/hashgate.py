@@ -24,7 +24,9 @@ MAX_HASH = 128
 
 def sections_wanted(credential_id: int, hashes: dict[str, Any]) -> list[str]:
     """The sections that differ from what was last accepted from the host with this credential."""
-    credential = HostCredential.get_by_id(credential_id)
+    credential = HostCredential.get_or_none(HostCredential.id == credential_id)
+    if credential is None:  # deleted a moment ago
+        return []
     offered = _clean(hashes)
     wanted = {name: value for name, value in offered.items() if credential.accepted_hashes.get(name) != value}
     if wanted and wanted != credential.offered_hashes:

@@ -51,8 +51,10 @@ class BulkResult:
 
 
 def find_enrolling_token(principal: Principal) -> EnrollmentToken:
-    """The enrolment token behind a principal."""
-    token: EnrollmentToken = EnrollmentToken.get_by_id(principal.id)
+    """The enrolment token behind a principal. Raises Unauthorized when it was deleted a moment ago."""
+    token = EnrollmentToken.get_or_none(EnrollmentToken.id == principal.id)
+    if token is None:
+        raise Unauthorized("Invalid or inactive token")
     return token
 
 

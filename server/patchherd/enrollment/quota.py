@@ -10,7 +10,7 @@ import peewee
 
 from patchherd.database import now
 from patchherd.enrollment.models import EnrollmentToken
-from patchherd.errors import TooManyRequests
+from patchherd.errors import TooManyRequests, Unauthorized
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,7 +30,7 @@ def check(token: EnrollmentToken, wanted: int, *, bulk: bool = False) -> None:
 def consume(token: EnrollmentToken, wanted: int, *, bulk: bool = False) -> None:
     """Take `wanted` hosts from today's quota, all or none: one statement, so that parallel requests cannot overdraw it.
 
-    Raises TooManyRequests.
+    Raises TooManyRequests, or Unauthorized for a token that was deleted or disabled a moment ago.
     """
     used = peewee.Case(None, [(EnrollmentToken.quota_day == _today(), EnrollmentToken.hosts_created)], 0)
     changed = (
@@ -43,7 +43,10 @@ def consume(token: EnrollmentToken, wanted: int, *, bulk: bool = False) -> None:
         .execute()
     )
     if changed != 1:
-        raise exceeded(EnrollmentToken.get_or_none(EnrollmentToken.id == token.id) or token, bulk=bulk)
+        left = EnrollmentToken.get_or_none((EnrollmentToken.id == token.id) & EnrollmentToken.is_active)
+        if left is None:
+            raise Unauthorized("Invalid or inactive token")
+        raise exceeded(left, bulk=bulk)
 
 
 def exceeded(token: EnrollmentToken, *, bulk: bool) -> TooManyRequests:

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must hold when many requests arrive at once, at a really started server with several processes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.running import ADMIN_PASSWORD, Server
+from tests.server.api import host_headers, token_headers
+
+PARALLEL = 20
+V1 = "/api/v1"
+
+
+@pytest.fixture
+def server(tmp_path: Path, database_url: str) -> Iterator[Server]:
+    processes = "1" if database_url.startswith("sqlite") else "3"
+    started = Server(
+        tmp_path / "data",
+        PATCHHERD_DATABASE_URL=database_url,
+        PATCHHERD_PROCESSES=processes,
+        PATCHHERD_PASSWORD_COST="4",
+        PATCHHERD_TOKEN_COST="4",
+    )
+    with started:
+        started.log_in()
+        yield started
+
+
+def at_once(call: Callable[[int], requests.Response]) -> list[requests.Response]:
+    """The answers to PARALLEL calls, each on a connection of its own."""
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(call, range(PARALLEL)))
+
+
+def statuses(answers: list[requests.Response]) -> Counter[int]:
+    return Counter(answer.status_code for answer in answers)
+
+
+def new_token(server: Server, **fields: Any) -> dict[str, Any]:
+    body = {"token_name": "race", **fields}
+    return dict(server.post(f"{V1}/auto-enrollment/tokens", body, expect=201)["token"])
+
+
+def post(server: Server, path: str, headers: dict[str, str] | None = None, body: Any = None) -> requests.Response:
+    return requests.post(f"{server.url}{V1}{path}", json=body, headers=headers, timeout=60)
+
+
+def test_quota_bootstrap_and_setup_hold(server: Server) -> None:
+    token = new_token(server, max_hosts_per_day=5)
+    answers = at_once(
+        lambda n: post(server, "/auto-enrollment/enroll", token_headers(token), {"friendly_name": f"h{n}"})
+    )
+    assert statuses(answers) == {201: 5, 429: PARALLEL - 5}
+    hosts = [answer.json()["host"] for answer in answers if answer.status_code == 201]
+    assert len({host["api_id"] for host in hosts}) == 5
+    shown = server.get(f"{V1}/auto-enrollment/tokens/{token['id']}")
+    assert shown["hosts_created_today"] == 5
+
+    bulk = new_token(server, max_hosts_per_day=10)
+    body = {"hosts": [{"friendly_name": f"b{n}"} for n in range(4)]}
+    answers = at_once(lambda n: post(server, "/auto-enrollment/enroll/bulk", token_headers(bulk), body))
+    assert statuses(answers) == {201: 2, 429: PARALLEL - 2}
+    assert server.get(f"{V1}/auto-enrollment/tokens/{bulk['id']}")["hosts_created_today"] == 8
+
+    script = requests.get(f"{server.url}{V1}/hosts/install", headers=host_headers(hosts[0]), timeout=60)
+    found = re.search(r"[0-9a-f]{64}", script.text)
+    assert found
+    answers = at_once(lambda n: post(server, "/hosts/bootstrap/exchange", None, {"token": found.group()}))
+    assert statuses(answers) == {200: 1, 401: PARALLEL - 1}
+
+    answers = at_once(lambda n: post(server, "/auth/login", None, {"username": "admin", "password": ADMIN_PASSWORD}))
+    assert statuses(answers) == {200: PARALLEL}
+
+    pings = at_once(lambda n: post(server, "/hosts/ping", host_headers(hosts[n % 5])))
+    assert statuses(pings) == {200: PARALLEL}
+
+    # Of two administrators who remove each other at the same time, one stays.
+    server.post(f"{V1}/users", {"username": "second", "password": ADMIN_PASSWORD, "role": "admin"}, expect=201)
+    bearer = {"Authorization": str(server.session.headers["Authorization"])}
+    names = ("admin", "second")
+    answers = at_once(
+        lambda n: requests.patch(
+            f"{server.url}{V1}/users/{names[n % 2]}", json={"role": "viewer"}, headers=bearer, timeout=60
+        )
+    )
+    assert statuses(answers)[200] >= 1
+    assert set(statuses(answers)) <= {200, 403, 409}
+    logins = [{"username": name, "password": ADMIN_PASSWORD} for name in names]
+    assert sorted(_can_manage_users(server, login) for login in logins) == [False, True]
+
+
+def _can_manage_users(server: Server, login: dict[str, str]) -> bool:
+    token = post(server, "/auth/login", None, login).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.get(f"{server.url}{V1}/users", headers=headers, timeout=60).status_code == 200
+
+
+def test_a_token_deleted_during_use_lets_nobody_in_afterwards(server: Server) -> None:
+    token = new_token(server, max_hosts_per_day=1000)
+
+    def work(number: int) -> requests.Response:
+        if number == PARALLEL // 2:
+            bearer = {"Authorization": str(server.session.headers["Authorization"])}
+            path = f"{server.url}{V1}/auto-enrollment/tokens/{token['id']}"
+            return requests.delete(path, headers=bearer, timeout=60)
+        return post(server, "/auto-enrollment/enroll", token_headers(token), {"friendly_name": f"h{number}"})
+
+    answers = at_once(work)
+    assert set(statuses(answers)) <= {200, 201, 401}
+    # Every process has verified this token before; none may take it now.
+    after = at_once(lambda n: post(server, "/auto-enrollment/enroll", token_headers(token), {"friendly_name": "x"}))
+    assert statuses(after) == {401: PARALLEL}
+
+
+def test_first_administrator_has_one_winner(tmp_path: Path, database_url: str) -> None:
+    processes = "1" if database_url.startswith("sqlite") else "3"
+    server = Server(tmp_path / "data", PATCHHERD_DATABASE_URL=database_url, PATCHHERD_PROCESSES=processes)
+    with server:
+        from patchherd import database
+        from patchherd.identity.models import User
+
+        database.configure(database_url)
+        with database.connection():
+            User.delete().execute()
+        database.close_all()
+        answers = at_once(
+            lambda n: post(server, "/auth/setup-admin", None, {"username": f"admin{n}", "password": ADMIN_PASSWORD})
+        )
+        assert statuses(answers) == {201: 1, 400: PARALLEL - 1}
