@@ -249,7 +249,7 @@ def parse_policy(text):
 
 
 TARGET_FIELDS = ("DESCRIPTION", "REPO_URI", "SITE", "RELEASE", "COMPONENT", "CODENAME", "SUITE", "ORIGIN", "LABEL",
-                 "TRUSTED")
+                 "TRUSTED", "FILENAME", "METAKEY")
 TARGET_FORMAT = "\t".join("$(%s)" % field for field in TARGET_FIELDS)
 
 
@@ -262,6 +262,12 @@ def parse_targets(text):
             targets.append({name.lower(): "" if value == "$(%s)" % name else value
                             for name, value in zip(TARGET_FIELDS, fields)})  # noqa: B905
     return targets
+
+
+def has_release_file(target):
+    """Whether the Release file of an index target's suite is there; an empty suite has that and no index."""
+    prefix = target["filename"][:-len(target["metakey"].replace("/", "_"))]
+    return os.path.exists(prefix + "InRelease") or os.path.exists(prefix + "Release")
 
 
 def is_security_archive(origin):
@@ -356,8 +362,9 @@ class Apt:
 
     def refreshed(self):
         """(epoch seconds of the last refresh that reached every source or None, problems of the last attempt)."""
-        configured = {(t["repo_uri"], t["release"]) for t in self.targets("--no-release-info")}
-        absent = sorted(configured - {(t["repo_uri"], t["release"]) for t in self.targets()})
+        targets = self.targets("--no-release-info")
+        configured = {(t["repo_uri"], t["release"]) for t in targets}
+        absent = sorted(configured - {(t["repo_uri"], t["release"]) for t in targets if has_release_file(t)})
         memory = read_json(self.memory, {})
         if not configured:
             return None, ["no package source is configured"]

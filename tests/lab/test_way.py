@@ -34,7 +34,8 @@ def test_a_host_that_has_nothing_to_install_is_current(product: Product) -> None
     product.enrol("deb1", "rpm1")
     for name in ("deb1", "rpm1"):
         shown = product.patches(name)
-        assert (shown["status"], shown["reason"], shown["counts"]["total"]) == ("current", None, 0), shown
+        assert (shown["status"], shown["reason"]) == ("current", None), product.device(name)
+        assert shown["counts"]["total"] == 0
 
 
 def test_enrol_report_and_see_what_is_missing(product: Product) -> None:
@@ -77,6 +78,7 @@ def test_the_inventory_plugin_reaches_hosts_with_pinned_keys(product: Product, t
         "PATCHHERD_TOKEN": token,
         "ANSIBLE_HOME": str(tmp_path / "ansible"),
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=no",  # each call shall meet the host anew
     }
     programs = Path(sys.executable).parent
 
@@ -90,7 +92,7 @@ def test_the_inventory_plugin_reaches_hosts_with_pinned_keys(product: Product, t
     assert listed.returncode == 0, listed.stderr
     hosts = json.loads(listed.stdout)["_meta"]["hostvars"]
     assert set(hosts) == {"deb1", "rpm1"}
-    assert hosts["deb1"]["ansible_host"] == product.lab["deb1"].ip
+    assert product.lab["deb1"].ip in json.dumps(hosts["deb1"]["ansible_host"])
 
     key = f"ansible_ssh_private_key_file={product.server.data}/ssh/id_ed25519"
     ping = ansible("ansible", "all", "-m", "ansible.builtin.ping", "-e", key)
@@ -119,6 +121,7 @@ def test_dry_run_security_and_all_on_two_apt_and_two_dnf_hosts(product: Product)
         assert results(host) == {package_name(name, fixture): "would_install" for fixture in security}
         assert installed_version(product.lab[name], "lab-ssl") == version(name, "1.0")
 
+    boots = {name: product.lab[name].boots for name in LINUX}
     done = product.run(*LINUX, filter="security", reboot="if_required")
     assert done["state"] == "succeeded", product.explain(done)
     for name, host in by_name(done).items():
@@ -129,7 +132,7 @@ def test_dry_run_security_and_all_on_two_apt_and_two_dnf_hosts(product: Product)
             assert installed_version(product.lab[name], package_name(name, fixture)) == expected
         left = {package_name(name, fixture) for fixture in UPDATES if fixture.kind != "security"}
         assert set(product.missing(name)) == left
-        assert product.lab[name].boots == 2
+        assert product.lab[name].boots == boots[name] + 1
 
     done = product.run(*LINUX, filter="all")
     assert done["state"] == "succeeded", product.explain(done)

@@ -435,7 +435,7 @@ SEARCH = {
             "kb": [],
             "categories": ["Drivers"],
             "installed": False,
-            "filtered_reasons": ["skip_hidden"],
+            "filtered_reasons": ["hidden"],
         },
     },
 }

@@ -19,7 +19,7 @@ from patchherd.commands.context import database_of, print_table
 from patchherd.database import now
 from patchherd.deployments import orders
 from patchherd.deployments.models import OPEN_STATES
-from patchherd.deployments.worker import wake_worker
+from patchherd.deployments.queue import wake_worker
 from patchherd.devices.registry import find_device
 from patchherd.devices.views import select_devices, state
 from patchherd.packages.patches import patch_state, patches_of

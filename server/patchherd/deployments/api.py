@@ -10,8 +10,8 @@ from typing import Any
 from flask import Response, jsonify, request
 
 from patchherd.deployments import orders, stream
+from patchherd.deployments.queue import wake_worker
 from patchherd.deployments.schemas import DeploymentQuery, EventQuery, NewDeployment, NewScan
-from patchherd.deployments.worker import wake_worker
 from patchherd.errors import invalid
 from patchherd.http import Room, settings
 from patchherd.identity.access import current, requires

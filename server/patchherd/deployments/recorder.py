@@ -34,7 +34,7 @@ MESSAGE_LIMIT = 4000
 REPORT_LIMIT = 64 * 1024 * 1024
 REPORT_ACTION = "patchherd.fleet.report_info"
 REBOOT_INFO_ACTION = "ansible.windows.win_reboot_info"
-REBOOT_ACTIONS = frozenset({"ansible.builtin.reboot", "ansible.windows.win_reboot"})
+REBOOT_ACTIONS = frozenset({"ansible.builtin.reboot", "ansible.windows.win_reboot", "ansible.windows.win_updates"})
 WINDOWS_SEARCH = re.compile(r"Search Windows updates \((before|after)\)")
 KEPT_EVENTS = frozenset(
     {
@@ -153,12 +153,12 @@ class Recorder:
     def _apply_ok(self, host_id: int, data: dict[str, Any], result: dict[str, Any]) -> None:
         """Results of tasks that carry evidence: reports, reboots and Windows searches."""
         action = data.get("resolved_action") or data.get("task_action") or ""
+        if action in REBOOT_ACTIONS and result.get("rebooted"):
+            results.note_reboot(host_id)
         if action == REPORT_ACTION:
             report = decode_report(result.get("report_encoded"))
             if report is not None:
                 results.note_report(self.deployment, host_id, result.get("phase") or "after", report)
-        elif action in REBOOT_ACTIONS and result.get("rebooted"):
-            results.note_reboot(host_id)
         elif action == REBOOT_INFO_ACTION:
             self.reboot_info[host_id] = result
         elif phase := WINDOWS_SEARCH.search(data.get("task") or ""):

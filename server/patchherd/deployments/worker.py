@@ -18,7 +18,7 @@ import structlog
 from patchherd import database
 from patchherd.deployments import ledger, processes
 from patchherd.deployments.models import Job
-from patchherd.deployments.queue import RUN_JOB, open_queue
+from patchherd.deployments.queue import serve_queue, wake_worker
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.worker")
@@ -28,21 +28,9 @@ LOST_WAKE_UP_SECONDS = 15
 STOP_SECONDS = 8
 
 
-def wake_worker(settings: Settings, job_id: int) -> None:
-    """Put a job id on the queue."""
-    queue = open_queue(settings)
-    task = queue.task(name=RUN_JOB)(_never)
-    queue.enqueue(task.s(job_id))
-
-
-def _never(job_id: int) -> None:
-    raise RuntimeError("only workers run jobs")
-
-
 def work(settings: Settings) -> None:
     """Run the worker until SIGTERM or SIGINT; running jobs are ended and taken up again by the next worker."""
     database.configure(settings.resolved_database_url, connections=settings.jobs + 4)
-    queue = open_queue(settings)
     stop = threading.Event()
     children: set[subprocess.Popen[bytes]] = set()
 
@@ -58,7 +46,7 @@ def work(settings: Settings) -> None:
             log.warning("job process died", job=job_id, code=code)
             reap(settings)
 
-    queue.task(name=RUN_JOB)(run)
+    queue = serve_queue(settings, run)
     reaper = threading.Thread(target=_reap_until, args=(settings, stop), name="reaper", daemon=True)
     reaper.start()
     consumer = queue.create_consumer(

@@ -35,6 +35,7 @@ def job_host_vars(device: Device, private_key: Path, known_hosts: Path) -> dict[
     facts = connection_facts(device)
     variables: dict[str, Any] = {
         "patchherd_device_id": device.id,
+        "patchherd_os_family": device.os_family,
         "ansible_host": device.address or device.ip_address,
         "ansible_connection": facts["type"],
     }

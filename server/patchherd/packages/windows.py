@@ -30,7 +30,7 @@ def windows_report(search: dict[str, Any], reboot_info: dict[str, Any] | None = 
                 "currentVersion": "",
                 "needsUpdate": True,
                 "isSecurityUpdate": "Security Updates" in categories,
-                "held": "skip_hidden" in reasons,
+                "held": "hidden" in reasons,
                 "wuaGuid": guid,
                 "wuaKb": kbs[0] if kbs else None,
                 "wuaCategories": categories,
