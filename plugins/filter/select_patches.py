@@ -89,7 +89,7 @@ from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
 
 # The names end up as arguments of apt and dnf, where a wildcard, a path or a trailing minus would mean something else.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*\Z")
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_.+])?\Z")
 _VERSION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+~:^%-]*[A-Za-z0-9.~^])?\Z")
 
 

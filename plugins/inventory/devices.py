@@ -117,6 +117,14 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.patchherd.fleet.plugins.module_utils._client import Client, ClientError
 from ansible_collections.patchherd.fleet.plugins.plugin_utils import _hosts
 
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # ansible-core 2.18 trusts what is not marked
+
+    def trust_as_template(value):
+        return value
+
+
 FILTERS = ("group", "os_family", "status", "patch_status", "hostname")
 VARIABLES = (
     "agent_id",
@@ -137,8 +145,8 @@ VARIABLES = (
 )
 PREFIXES = {"os_family": "os", "status": "status", "patch_status": "patch", "state": "state", "architecture": "arch"}
 
-# No template can be made of these characters. What consists of them stays a plain string, for the sake of those that read the
-# output of ansible-inventory, where a marked string is {"__ansible_unsafe": …}.
+# No template can be made of these characters. What consists of them is not marked, for the sake of those that read the output of
+# ansible-inventory, where a marked string is {"__ansible_unsafe": …}.
 HARMLESS = re.compile(r"[\w .,:;@/+=()'-]*\Z")
 
 
@@ -149,7 +157,7 @@ def _is_id(value):
 def _untrusted(value):
     """Return a value of a record, each string in it marked as one that is never a template."""
     if isinstance(value, str) and HARMLESS.match(value):
-        return value
+        return trust_as_template(value)
     if isinstance(value, list):
         return [_untrusted(item) for item in value]
     return wrap_var(value)
