@@ -18,6 +18,7 @@ from patchherd.identity import api as identity
 from patchherd.inventory import api as inventory
 from patchherd.packages import api as packages
 from patchherd.settings import Settings
+from patchherd.web import site as web
 
 OPENAPI = {
     "API_TITLE": "Patchherd",
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> Flask:
     api = http.RestApi(app)
     for blueprint, options in _rooms(settings):
         api.register_blueprint(blueprint, **options)
+    web.install(app, api.handle_http_exception)
     return app
 
 

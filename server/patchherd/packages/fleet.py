@@ -13,6 +13,7 @@ from peewee import fn
 from patchherd.database import now
 from patchherd.devices.models import Device
 from patchherd.devices.views import LIST_COLUMNS
+from patchherd.packages.models import Verdict
 from patchherd.packages.patches import count_if, is_known
 from patchherd.settings import Settings
 
@@ -67,9 +68,7 @@ def _order(sort: str, conditions: dict[str, Any]) -> list[Any]:
         return [fn.COALESCE(Device.os_name, "~"), Device.os_version_id, name]
     if sort == "report":
         return [fn.COALESCE(Device.last_report, 0).desc()]
-    rank = peewee.Case(
-        None, ((conditions["security"], 0), (conditions["missing"], 1), (conditions["current"], 3)), 2
-    )
+    rank = peewee.Case(None, ((conditions["security"], 0), (conditions["missing"], 1), (conditions["current"], 3)), 2)
     return [rank, fn.COALESCE(Device.missing_security, 0).desc(), fn.COALESCE(Device.missing, 0).desc(), name]
 
 
@@ -92,3 +91,16 @@ def _agent_conditions(settings: Settings, moment: datetime) -> dict[str, Any]:
 def _not(condition: Any) -> Any:
     """Everything for which `condition` is not true, NULL included."""
     return fn.COALESCE(peewee.Case(None, ((condition, 1),), 0), 0) == 0
+
+
+def missing_by_severity(device_ids: list[int]) -> dict[int, dict[str, int]]:
+    """Device id -> {severity: missing patches}, in one query; as old as the device's last evaluation."""
+    query = (
+        Verdict.select(Verdict.device, Verdict.severity, fn.COUNT(Verdict.id))
+        .where(Verdict.device.in_(device_ids) & (Verdict.verdict == "missing"))
+        .group_by(Verdict.device, Verdict.severity)
+    )
+    found: dict[int, dict[str, int]] = {number: {} for number in device_ids}
+    for device, severity, number in query.tuples():
+        found[device][severity] = number
+    return found

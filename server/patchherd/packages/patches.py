@@ -17,7 +17,6 @@ from patchherd.packages.models import Verdict
 from patchherd.packages.severity import SEVERITIES
 from patchherd.settings import Settings
 
-STATUSES = ("missing", "current", "unknown")
 VERDICTS = ("missing", "not_installable", "current")
 
 
