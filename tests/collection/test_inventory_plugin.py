@@ -335,7 +335,8 @@ def test_constructed_features(source: Source) -> None:
         keyed_groups=[{"key": "patchherd_os_id ~ patchherd_os_major", "prefix": "", "separator": ""}],
     )
     listed = source.list()
-    assert hostvars(listed)["rpm2"]["place"] == "rack-9"
+    # ansible-core 2.19 marks whatever an expression gives as no template.
+    assert hostvars(listed)["rpm2"]["place"] in ("rack-9", {"__ansible_unsafe": "rack-9"})
     assert listed["urgent"]["hosts"] == ["deb1"]
     assert listed["rocky9"]["hosts"] == ["rpm2"]
     assert "Could not set" in source.configure(compose={"x": "nonsense.y"}, strict=True).fails()
