@@ -247,9 +247,9 @@ def test_approval(api: Api, app: Flask) -> None:
     assert device(host).approved is False
     assert api.host("POST", "/hosts/ping", host).status_code == 200
     viewer = {"Authorization": f"Bearer {api.user_token('viewer')}"}
-    path = f"/devices/{device(host).id}/approve"
-    assert api.client.post(f"/api/v1{path}", headers=viewer).status_code == 403
-    assert api.post(path).status_code == 200
+    path = f"/devices/{device(host).id}"
+    assert api.client.patch(f"/api/v1{path}", json={"approved": True}, headers=viewer).status_code == 403
+    assert api.patch(path, {"approved": True}).status_code == 200
     assert device(host).approved is True
 
 

@@ -74,11 +74,6 @@ def find_device(reference: int | str) -> Device:
     return found[0]
 
 
-def approve_device(device: Device) -> None:
-    """Let a new device become a deployment target."""
-    Device.update(approved=True, updated_at=now()).where(Device.id == device.id).execute()
-
-
 def touch_heartbeat(device_id: int, moment: datetime | None = None) -> None:
     """Note a sign of life."""
     Device.update(last_heartbeat=moment or now()).where(Device.id == device_id).execute()

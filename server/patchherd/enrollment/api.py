@@ -8,11 +8,9 @@ from typing import Any
 
 from flask import Response, request
 
-from patchherd.devices.registry import approve_device, find_device
 from patchherd.enrollment import bootstrap, hashgate, hosts, schemas, scripts, signs, tokens
 from patchherd.errors import BadRequest, NotFound, Unauthorized
 from patchherd.http import Room, base_url, check_host_header, settings
-from patchherd.identity import audit
 from patchherd.identity.access import current, public, register_basic, register_scheme, requires
 from patchherd.identity.permissions import ENROLLMENT_USE, HOST_REPORT
 from patchherd.identity.ratelimit import limited
@@ -140,16 +138,6 @@ def enroll_bulk(body: dict[str, Any]) -> dict[str, Any]:
         f"{len(result.skipped)} skipped",
         "results": result,
     }
-
-
-@room.route("/devices/<reference>/approve", methods=["POST"])
-@requires("devices:write")
-def approve(reference: str) -> dict[str, Any]:
-    """Let a host that waits for approval become a deployment target"""
-    device = find_device(reference)
-    approve_device(device)
-    audit.record("device.approve", "device", device.uuid, device.friendly_name)
-    return {"message": "Host approved successfully", "id": device.id, "agent_id": device.uuid}
 
 
 # -- what hosts ask for ----------------------------------------------------------------------------------------------
