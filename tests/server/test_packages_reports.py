@@ -50,6 +50,10 @@ class Host:
         headers = {**self.headers, "Content-Type": "application/json", **headers}
         return self.client.post("/api/v1/hosts/update", data=data, headers=headers)
 
+    def ping(self, packages_hash: str, **more: Any) -> None:
+        body = {"hashes": {"packagesHash": packages_hash}, **more}
+        assert self.client.post("/api/v1/hosts/ping", json=body, headers=self.headers).status_code == 200
+
     @property
     def row(self) -> Device:
         with database.connection():
@@ -303,3 +307,19 @@ def test_evaluated_at_is_the_age_of_the_evidence(host: Host) -> None:
     assert host.row.evaluated_at == first
     host.send({"packages": [NGINX]})
     assert first < host.row.evaluated_at <= now()
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_ping_with_the_same_hash_renews_the_evidence(host: Host, told: bool) -> None:
+    """An agent behind the hash gate sends no packages for days; its pings say that nothing changed."""
+    stated = {"metadataUpdated": now().isoformat()} if told else {}
+    host.send({"packages": [NGINX], "hashes": {"packagesHash": "one"}, **stated})
+    first = host.row
+    host.ping("two")
+    assert host.row.evaluated_at == first.evaluated_at
+    host.ping("one")
+    renewed = host.row
+    assert renewed.evaluated_at > first.evaluated_at
+    assert (renewed.metadata_updated > first.metadata_updated) == (not told)
+    host.ping("one", metadataUpdated=now().isoformat())
+    assert host.row.metadata_updated > renewed.metadata_updated

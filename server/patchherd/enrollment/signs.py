@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from peewee import Case
 
 from patchherd.database import now
 from patchherd.devices.models import Device
@@ -37,17 +38,23 @@ def read_ping(raw: bytes) -> Ping:
 
 
 def note_ping(principal: Principal, body: Ping, *, packages_known: bool) -> None:
-    """Note that the host is alive; and how fresh its package metadata is, when its packages are those we know."""
+    """Note that the host is alive; `packages_known`: what it has and misses is still what it reported last.
+
+    That renews the evidence. A report that told the age of its package metadata needs a ping that tells it, too.
+    """
     if principal.device_id is None:
         return
-    updated = _moment(body.metadata_updated) if packages_known else None
-    if updated is None:
+    if not packages_known:
         touch_heartbeat(principal.device_id)
-    else:
-        moment = now()
-        Device.update(last_heartbeat=moment, metadata_updated=min(updated, moment)).where(
-            Device.id == principal.device_id
-        ).execute()
+        return
+    moment = now()
+    told = _moment(body.metadata_updated)
+    untold = (Device.metadata_updated == Device.evaluated_at, Device.metadata_updated.db_value(moment))
+    Device.update(
+        last_heartbeat=moment,
+        evaluated_at=moment,
+        metadata_updated=min(told, moment) if told else Case(None, (untold,), Device.metadata_updated),
+    ).where(Device.id == principal.device_id).execute()
 
 
 def _moment(value: Any) -> datetime | None:

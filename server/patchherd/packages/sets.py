@@ -22,16 +22,26 @@ from patchherd.packages.versions import key
 Triple = tuple[str, str, str]
 """(name, architecture, version)"""
 
+_ADD_SQLITE = """
+INSERT OR IGNORE INTO package_version (ecosystem, name, architecture, version, sort_key) VALUES (?, ?, ?, ?, ?)
+"""
+_ADD_POSTGRESQL = """
+INSERT INTO package_version (ecosystem, name, architecture, version, sort_key)
+SELECT %s::text, * FROM unnest(%s::text[], %s::text[], %s::text[], %s::bytea[]) ON CONFLICT DO NOTHING
+"""
 _FIND_SQLITE = """
 SELECT wanted.key, known.id FROM json_each(?) AS wanted CROSS JOIN package_version AS known
 WHERE known.name = json_extract(wanted.value, '$[0]') AND known.ecosystem = ?
 AND known.architecture = json_extract(wanted.value, '$[1]') AND known.version = json_extract(wanted.value, '$[2]')
 """
+# LIMIT keeps one index look-up a row: without statistics, as in a young database, a join compares all with all.
 _FIND_POSTGRESQL = """
 SELECT wanted.position - 1, known.id
 FROM unnest(%s::text[], %s::text[], %s::text[]) WITH ORDINALITY AS wanted (name, architecture, version, position)
-JOIN package_version AS known ON known.name = wanted.name AND known.architecture = wanted.architecture
-AND known.version = wanted.version AND known.ecosystem = %s
+CROSS JOIN LATERAL (
+    SELECT id FROM package_version AS known WHERE known.name = wanted.name AND known.ecosystem = %s
+    AND known.architecture = wanted.architecture AND known.version = wanted.version LIMIT 1
+) AS known
 """
 
 KEEP_RELEASED = timedelta(days=30)
@@ -101,17 +111,24 @@ def _intern(ecosystem: str, triples: list[Triple]) -> list[int]:
         return ids
     found = _find(ecosystem, unknown)
     new = [triple for triple in unknown if triple not in found]
-    rows = [(ecosystem, *triple, key(ecosystem, triple[2])) for triple in new]
-    version = PackageVersion
-    fields = [version.ecosystem, version.name, version.architecture, version.version, version.sort_key]
-    for part in chunked(rows, len(fields)):
-        version.insert_many(part, fields).on_conflict_ignore().execute()
+    _add(ecosystem, new)
     if new:
         found |= _find(ecosystem, new)
     database = db.obj
     remember = {(ecosystem, triple): number for triple, number in found.items()}
     db.after_commit(lambda: _interned.add(database, remember))  # an id that is rolled back must not be remembered
     return ids + list(found.values())
+
+
+def _add(ecosystem: str, triples: list[Triple]) -> None:
+    """Intern these triples; those that somebody else has added meanwhile are left alone."""
+    if not triples:
+        return
+    rows = [(*triple, key(ecosystem, triple[2])) for triple in triples]
+    if is_sqlite():
+        db.connection().executemany(_ADD_SQLITE, [(ecosystem, *row) for row in rows])
+    else:
+        db.execute_sql(_ADD_POSTGRESQL, (ecosystem, *(list(column) for column in zip(*rows, strict=True))))
 
 
 def _find(ecosystem: str, triples: list[Triple]) -> dict[Triple, int]:
