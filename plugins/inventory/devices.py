@@ -108,7 +108,6 @@ import os
 import re
 import tempfile
 import time
-
 from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleError, AnsibleParserError
@@ -180,7 +179,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         source = "\0".join([path, url, token, json.dumps(filters, sort_keys=True)])
         digest = hashlib.sha256(source.encode()).hexdigest()[:24]
         records = self._records(self._answer(f"{self.get_cache_key(path)}_{digest}", cache, url, token, filters))
-        known_hosts = self.get_option("known_hosts_path") or os.path.expanduser(f"~/.ansible/patchherd/known_hosts_{digest}")
+        known_hosts = self.get_option("known_hosts_path") or os.path.expanduser(
+            f"~/.ansible/patchherd/known_hosts_{digest}"
+        )
         self._populate(records, known_hosts, urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"))
 
     def _templated(self, name):
@@ -252,7 +253,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 raise AnsibleError("the answer of the Patchherd server holds a host without id or name")
             groups = record.get("groups") or []
             if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
-                raise AnsibleError(f"the answer of the Patchherd server holds malformed groups for device {record['id']}")
+                raise AnsibleError(
+                    f"the answer of the Patchherd server holds malformed groups for device {record['id']}"
+                )
             ids.add(record["id"])
         if len(ids) != len(records):
             raise AnsibleError("the answer of the Patchherd server holds a device twice")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit

@@ -24,7 +24,9 @@ _USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\$-]{0,103}\Z")
 _PYTHON = re.compile(r"^/[A-Za-z0-9_.+/-]{1,200}\Z")
 _AGENT_ID = re.compile(r"^[A-Za-z0-9-]{1,64}\Z")
 _KEY = re.compile(r"^([a-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,4096}={0,2})\Z")
-_KEY_TYPES = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)\Z")
+_KEY_TYPES = re.compile(
+    r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)\Z"
+)
 
 CONNECTIONS = ("ssh", "psrp", "winrm", "local")
 SHELLS = ("sh", "powershell", "cmd")

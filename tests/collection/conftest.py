@@ -32,13 +32,17 @@ class Ansible:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of this environment; standard error is kept apart."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("ANSIBLE_", "PATCHHERD_", "PYTEST_"))}
-        kept.update(HOME=str(self.home), PATH=f"{self.bin}:{kept['PATH']}", NO_COLOR="1", LC_ALL="C.UTF-8", **environment)
+        kept.update(
+            HOME=str(self.home), PATH=f"{self.bin}:{kept['PATH']}", NO_COLOR="1", LC_ALL="C.UTF-8", **environment
+        )
         result = subprocess.run(
             [str(self.bin / command[0]), *command[1:]],
             cwd=cwd, env=kept, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if check and result.returncode:
-            raise AssertionError(f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}")
+            raise AssertionError(
+                f"{' '.join(command)} ended with {result.returncode}\n{result.stdout}\n{result.stderr}"
+            )
         return result
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.collection.conftest import ROOT, Ansible
 
-# A new file or folder at the root of the repository is either the collection's, then it is added here, or it belongs into
-# build_ignore of galaxy.yml.
+# A new file or folder at the root of the repository is either the collection's, then it is added here, or it belongs
+# into build_ignore of galaxy.yml.
 TOP_LEVEL = {
     "CHANGELOG.md", "FILES.json", "LICENSE", "LICENSES", "MANIFEST.json", "README.md", "meta", "playbooks", "plugins",
     "roles", "tests",
@@ -64,7 +64,7 @@ def test_documentation_of_every_plugin_is_shown(installed: Path, each_ansible: A
                 "ansible-doc", "--type", kind, "--json", name, cwd=tmp_path, ANSIBLE_COLLECTIONS_PATH=str(installed)
             )
             doc = json.loads(result.stdout)[name]["doc"]
-            assert doc["short_description"] and doc["author"] and doc["version_added"], name
+            assert all(doc[field] for field in ("short_description", "author", "version_added")), name
     for role in (root / "roles").iterdir():
         assert (role / "README.md").is_file()
         name = f"patchherd.fleet.{role.name}"
@@ -76,7 +76,10 @@ def test_documentation_of_every_plugin_is_shown(installed: Path, each_ansible: A
 
 def test_every_kind_of_plugin_is_covered() -> None:
     private = {"doc_fragments", "module_utils", "plugin_utils"}
-    assert {path.name for path in (ROOT / "plugins").iterdir() if path.is_dir()} - {"__pycache__"} == {*DOCUMENTED, *private}
+    assert {path.name for path in (ROOT / "plugins").iterdir() if path.is_dir()} - {"__pycache__"} == {
+        *DOCUMENTED,
+        *private,
+    }
 
 
 def test_playbooks_resolve_by_full_name_in_a_checkout(checkout: Path, each_ansible: Ansible) -> None:

@@ -15,7 +15,8 @@ from tests.collection.conftest import ROOT
 from tests.collection.fake_server import FakeServer, Handler, running, send
 
 spec = importlib.util.spec_from_file_location("patchherd_client", ROOT / "plugins" / "module_utils" / "_client.py")
-assert spec and spec.loader
+assert spec
+assert spec.loader
 client: Any = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(client)
 
@@ -55,10 +56,19 @@ def test_check_mode_sends_no_write(fake: FakeServer) -> None:
 
 @pytest.mark.parametrize(
     ("status", "error"),
-    [(401, "Denied"), (403, "Denied"), (404, "NotFound"), (409, "Conflict"), (422, "ClientError"), (500, "ClientError")],
+    [
+        (401, "Denied"),
+        (403, "Denied"),
+        (404, "NotFound"),
+        (409, "Conflict"),
+        (422, "ClientError"),
+        (500, "ClientError"),
+    ],
 )
 def test_status_becomes_a_typed_error_with_the_reason(fake: FakeServer, status: int, error: str) -> None:
-    fake.answer = lambda handler: send(handler, status, {"error": "x", "message": f"because\nof {TOKEN}", "detail": "y"})
+    fake.answer = lambda handler: send(
+        handler, status, {"error": "x", "message": f"because\nof {TOKEN}", "detail": "y"}
+    )
     with pytest.raises(client.ClientError) as caught:
         connect(fake).request("GET", "/api/v1/things")
     assert type(caught.value).__name__ == error
@@ -100,7 +110,8 @@ def test_answers_that_are_none(fake: FakeServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "patchherd", "ftp://h", "http://user:pw@h", "http://h?x=1", "https://", "http://h#x", "file:///etc/passwd"]
+    "url",
+    ["", "patchherd", "ftp://h", "http://user:pw@h", "http://h?x=1", "https://", "http://h#x", "file:///etc/passwd"],
 )
 def test_addresses_that_are_none(url: str) -> None:
     with pytest.raises(client.BadSetting) as caught:

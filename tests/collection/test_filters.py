@@ -18,7 +18,8 @@ from tests.collection.conftest import ROOT
 
 def load(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, ROOT / "plugins" / "filter" / f"{name}.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, name)
@@ -29,13 +30,20 @@ select_updates = load("select_updates")
 
 
 def package(name: str, current: str, available: str | None = None, arch: str = "amd64", **more: Any) -> dict[str, Any]:
-    entry = {"name": name, "currentVersion": current, "architecture": arch, "needsUpdate": available is not None, **more}
+    entry = {
+        "name": name,
+        "currentVersion": current,
+        "architecture": arch,
+        "needsUpdate": available is not None,
+        **more,
+    }
     return {**entry, "availableVersion": available} if available else entry
 
 
 def report(*packages: dict[str, Any], manager: str = "apt", **more: Any) -> str:
     body = {
-        "packageManager": manager, "packages": list(packages), "problems": [], "metadataUpdated": "2026-01-01T00:00:00Z",
+        "packageManager": manager, "packages": list(packages), "problems": [],
+        "metadataUpdated": "2026-01-01T00:00:00Z",
         "needsReboot": False, "rebootReason": None, "architecture": "x86_64", **more,
     }  # fmt: skip
     return base64.b64encode(zlib.compress(json.dumps(body).encode())).decode()
@@ -101,7 +109,9 @@ def test_without_plan_the_offer_is_filtered(only: str, packages: list[str], expe
 
 
 def test_held_and_phased_packages_stay() -> None:
-    encoded = report(package("a", "1", "2", held=True), package("b", "1", "2", phased=30), package("c", "1", "2", phased=100))
+    encoded = report(
+        package("a", "1", "2", held=True), package("b", "1", "2", phased=30), package("c", "1", "2", phased=100)
+    )
     selected = select_patches(encoded)
     assert selected["install"] == ["c:amd64=2"]  # without dpkg in the report nothing is known to be native
     assert {item["package"] for item in selected["left_out"]} == {"a", "b"}
@@ -110,7 +120,8 @@ def test_held_and_phased_packages_stay() -> None:
 @pytest.mark.parametrize(
     ("name", "version"),
     [
-        ("openssl-", "2.0"), ("*", "2.0"), ("/tmp/x.deb", "2.0"), ("-o", "2.0"), ("a b", "2.0"), ("a\n", "2.0"), ("a", "2.0-"),
+        ("openssl-", "2.0"), ("*", "2.0"), ("/tmp/x.deb", "2.0"), ("-o", "2.0"), ("a b", "2.0"), ("a\n", "2.0"),
+        ("a", "2.0-"),
         ("a", "2.0 b"), ("a", "*"), ("a", "{{ 1 }}"), ("{{ lookup('pipe', 'id') }}", "2.0"), ("a", "2.0\n"),
     ],
 )  # fmt: skip

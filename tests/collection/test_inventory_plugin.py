@@ -35,7 +35,8 @@ def host(number: int, **changes: Any) -> dict[str, Any]:
         "os_name": "Debian GNU/Linux", "os_version": "12 (bookworm)", "os_major": "12", "architecture": "x86_64",
         "state": "active", "status": "online", "patch_status": "missing", "missing": 3, "security": 1,
         "reboot_required": False, "groups": ["Web servers"],
-        "connection": {"type": "ssh", "port": 22, "user": "root", "become": False, "shell": None, "python": "/usr/bin/python3"},
+        "connection": {"type": "ssh", "port": 22, "user": "root", "become": False, "shell": None,
+        "python": "/usr/bin/python3"},
         "ssh_host_keys": [key(number % 250)],
     }  # fmt: skip
     return {**record, **changes}
@@ -107,12 +108,21 @@ def hostvars(listed: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_hosts_groups_and_connection(source: Source) -> None:
-    windows = {"type": "psrp", "port": 5986, "user": "Administrator", "become": False, "shell": "powershell", "python": None}
+    windows = {
+        "type": "psrp",
+        "port": 5986,
+        "user": "Administrator",
+        "become": False,
+        "shell": "powershell",
+        "python": None,
+    }
     serve(
         source,
         host(1),
-        host(2, name="rpm2", os_family="redhat", groups=["Web servers", "Büro & Co"], reboot_required=True, missing=None,
-             patch_status="unknown", connection={"type": "ssh", "port": 2222, "user": "ops", "become": True, "shell": None,
+        host(2, name="rpm2", os_family="redhat", groups=["Web servers", "Büro & Co"], reboot_required=True,
+        missing=None,
+             patch_status="unknown", connection={"type": "ssh", "port": 2222, "user": "ops", "become": True,
+             "shell": None,
                                                  "python": "/usr/libexec/platform-python"}),
         host(3, name="win3", os_family="windows", connection=windows, ssh_host_keys=[], reboot_required=None),
     )  # fmt: skip
@@ -125,7 +135,8 @@ def test_hosts_groups_and_connection(source: Source) -> None:
     )
     assert variables["deb1"] == {
         "ansible_host": "10.0.0.1", "ansible_connection": "ssh", "ansible_port": 22, "ansible_user": "root",
-        "ansible_python_interpreter": "/usr/bin/python3", "patchherd_device_id": 1, "patchherd_agent_id": AGENT.format(1),
+        "ansible_python_interpreter": "/usr/bin/python3", "patchherd_device_id": 1,
+        "patchherd_agent_id": AGENT.format(1),
         "patchherd_hostname": "deb1", "patchherd_friendly_name": "deb1", "patchherd_os_family": "debian",
         "patchherd_os_id": "debian", "patchherd_os_version": "12 (bookworm)", "patchherd_os_major": "12",
         "patchherd_architecture": "x86_64", "patchherd_state": "active", "patchherd_status": "online",
@@ -154,7 +165,11 @@ def test_hosts_groups_and_connection(source: Source) -> None:
 def test_filters_are_sent_and_unknown_ones_refused(source: Source) -> None:
     serve(source, host(1))
     source.configure(filters={"group": "Web servers", "os_family": "debian", "patch_status": "missing"}).list()
-    assert source.fake.asked[0].query == {"group": ["Web servers"], "os_family": ["debian"], "patch_status": ["missing"]}
+    assert source.fake.asked[0].query == {
+        "group": ["Web servers"],
+        "os_family": ["debian"],
+        "patch_status": ["missing"],
+    }
     assert "unknown filter tag" in source.configure(filters={"tag": "x"}).fails()
     assert "filter group must be" in source.configure(filters={"group": ["a", "b"]}).fails()
     assert len(source.fake.asked) == 1
@@ -297,7 +312,20 @@ def test_hostile_connection_data_is_dropped(source: Source, field: str, value: A
 
 
 def test_names_are_the_devices_own(source: Source) -> None:
-    names = ["localhost", "all", "os_debian", "same", "same", "a b", "-x", "", "{{ 1 }}", "LOCALHOST", "web,db", "ok.example"]
+    names = [
+        "localhost",
+        "all",
+        "os_debian",
+        "same",
+        "same",
+        "a b",
+        "-x",
+        "",
+        "{{ 1 }}",
+        "LOCALHOST",
+        "web,db",
+        "ok.example",
+    ]
     serve(source, *(host(number, name=name) for number, name in enumerate(names, 1)))
     listed = source.list()
     assert {variables["patchherd_device_id"]: name for name, variables in hostvars(listed).items()} == {
@@ -311,7 +339,11 @@ def test_groups_of_the_server_stay_apart(source: Source) -> None:
     groups = ["web a", "web-a", "all", "os debian", "reboot_required", "-"]
     serve(source, *(host(number, groups=[name]) for number, name in enumerate(groups, 1)))
     listed = source.list()
-    own = {name: value["hosts"] for name, value in listed.items() if isinstance(value, dict) and len(value.get("hosts", [])) == 1}
+    own = {
+        name: value["hosts"]
+        for name, value in listed.items()
+        if isinstance(value, dict) and len(value.get("hosts", [])) == 1
+    }
     assert len(own) == len(groups)
     assert own["group_all"] == ["deb3"]
     assert own["group_os_debian"] == ["deb4"]
@@ -323,7 +355,10 @@ def test_group_by_and_prefix(source: Source) -> None:
     listed = source.configure(group_by=["architecture", "state"], hostvars_prefix="ph_").list()
     assert set(listed) - {"_meta", "all", "stderr", "ungrouped"} == {"arch_x86_64", "state_active"}
     variables = hostvars(listed)["deb1"]
-    assert {name for name in variables if name.startswith("patchherd_")} == {"patchherd_device_id", "patchherd_agent_id"}
+    assert {name for name in variables if name.startswith("patchherd_")} == {
+        "patchherd_device_id",
+        "patchherd_agent_id",
+    }
     assert variables["ph_os_family"] == "debian"
 
 
@@ -357,11 +392,13 @@ def test_local_devices_only_on_the_servers_own_machine(source: Source) -> None:
 
 def test_cache_is_read_and_keeps_its_age(source: Source) -> None:
     cache = source.folder / "cache"
-    source.configure(cache=True, cache_plugin="ansible.builtin.jsonfile", cache_connection=str(cache), cache_timeout=3600)
+    source.configure(
+        cache=True, cache_plugin="ansible.builtin.jsonfile", cache_connection=str(cache), cache_timeout=3600
+    )
     serve(source, host(1), etag='"one"')
     first = source.list()
     (entry,) = cache.iterdir()
-    assert TOKEN not in entry.read_text() and TOKEN not in entry.name
+    assert TOKEN not in entry.read_text() + entry.name
     written = entry.stat().st_mtime_ns
     second = source.list()
     assert len(source.fake.asked) == 1, "a fresh cache asks nothing"
@@ -397,10 +434,14 @@ def test_url_and_token_from_the_file_may_be_templates_from_the_environment_not(s
     serve(source, host(1))
     del source.environment["PATCHHERD_URL"], source.environment["PATCHHERD_TOKEN"]
     (source.folder / "token").write_text("from-file")
-    source.configure(url=source.fake.url, token="{{ lookup('ansible.builtin.file', '%s') }}" % (source.folder / "token")).list()
+    source.configure(
+        url=source.fake.url, token="{{ lookup('ansible.builtin.file', '%s') }}" % (source.folder / "token")
+    ).list()
     assert source.fake.asked[-1].headers["authorization"] == "Bearer from-file"
     source.configure(url="{{ where }}", token="{{ 1 + 1 }}")
-    source.run("ansible-inventory", "--inventory", str(source.path), "--list", "--extra-vars", f"where={source.fake.url}")
+    source.run(
+        "ansible-inventory", "--inventory", str(source.path), "--list", "--extra-vars", f"where={source.fake.url}"
+    )
     assert source.fake.asked[-1].headers["authorization"] == "Bearer 2"
     source.environment["PATCHHERD_TOKEN"] = "{{1+1}}"
     source.configure(url=source.fake.url).list()
@@ -415,7 +456,12 @@ def test_missing_settings_are_named(source: Source) -> None:
 def test_file_names(source: Source) -> None:
     serve(source, host(1))
     config = json.dumps({"plugin": "patchherd.fleet.devices", "known_hosts_path": str(source.known_hosts)})
-    for name, fits in {"patchherd.yml": True, "a.patchherd.yaml": True, "devices.yml": False, "mypatchherd.yml": False}.items():
+    for name, fits in {
+        "patchherd.yml": True,
+        "a.patchherd.yaml": True,
+        "devices.yml": False,
+        "mypatchherd.yml": False,
+    }.items():
         source.path = source.folder / name
         source.path.write_text(config)
         result = source.run("ansible-inventory", "--inventory", str(source.path), "--list", check=False)

@@ -3,8 +3,8 @@
 """What Ansible itself demands of a collection: `ansible-test sanity` on the built artifact, and ansible-lint.
 
 ansible-test runs locally: every test but `pslint`, which needs PowerShell and has nothing to look at here. What needs
-containers (units and integration in the images of ansible-test), and the checks of the galaxy importer that need a Galaxy
-server, are not run.
+containers (units and integration in the images of ansible-test), and the checks of the galaxy importer that need a
+Galaxy server, are not run.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pytest
 
 from tests.collection.conftest import CACHE, ROOT, Ansible, commit, environment_of
 
-# ansible-test makes its own environments without pip and fetches a script that puts it in. Given here, so that nothing but
-# the package index has to be reachable.
+# ansible-test makes its own environments without pip and fetches a script that puts it in. Given here, so that nothing
+# but the package index has to be reachable.
 GET_PIP = """\
 import ensurepip, os, subprocess, sys
 environment = dict(os.environ)
