@@ -36,7 +36,7 @@ def host(number: int, **changes: Any) -> dict[str, Any]:
         "state": "active", "status": "online", "patch_status": "missing", "missing": 3, "security": 1,
         "reboot_required": False, "groups": ["Web servers"],
         "connection": {"type": "ssh", "port": 22, "user": "root", "become": False, "shell": None,
-        "python": "/usr/bin/python3"},
+                       "python": "/usr/bin/python3"},
         "ssh_host_keys": [key(number % 250)],
     }  # fmt: skip
     return {**record, **changes}
@@ -119,13 +119,24 @@ def test_hosts_groups_and_connection(source: Source) -> None:
     serve(
         source,
         host(1),
-        host(2, name="rpm2", os_family="redhat", groups=["Web servers", "Büro & Co"], reboot_required=True,
-        missing=None,
-             patch_status="unknown", connection={"type": "ssh", "port": 2222, "user": "ops", "become": True,
-             "shell": None,
-                                                 "python": "/usr/libexec/platform-python"}),
+        host(
+            2,
+            name="rpm2",
+            os_family="redhat",
+            groups=["Web servers", "Büro & Co"],
+            reboot_required=True,
+            missing=None,
+            patch_status="unknown",
+            connection={
+                "type": "ssh",
+                "port": 2222,
+                "user": "ops",
+                "become": True,
+                "python": "/usr/libexec/platform-python",
+            },
+        ),
         host(3, name="win3", os_family="windows", connection=windows, ssh_host_keys=[], reboot_required=None),
-    )  # fmt: skip
+    )
     listed = source.list()
     variables = hostvars(listed)
     args = variables["deb1"].pop("ansible_ssh_common_args")
