@@ -219,9 +219,14 @@ def parse_dpkg(text):
                    "isSecurityUpdate": False, "sourceName": source or name}
         if want == "hold":
             package["held"] = True
+        if status in DPKG_BROKEN:
+            package["broken"] = status
         packages.append((query, package))
     return packages
 
+
+# deb-triggers(5): a package that waits for triggers is installed; these are not, whatever version dpkg shows for them
+DPKG_BROKEN = ("half-configured", "unpacked", "half-installed")
 
 DPKG_FORMAT = ("${binary:Package}\\t${Package}\\t${Architecture}\\t${Version}\\t${source:Package}\\t"
                "${db:Status-Want}\\t${db:Status-Status}\\n")

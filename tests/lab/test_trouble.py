@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.lab.product import Product, by_name, installed_version, results
-from tests.running import command_line, descendants, wait_for
+from tests.running import command_line, descendants, is_alive, wait_for
 
 JOB_MARKS = {
     "worker": " worker --data",
@@ -68,7 +68,7 @@ def test_a_killed_process_never_leaves_a_job_running(product: Product, victim: s
 
     wait_for("the first job is closed", first_job_is_closed, 60)
     assert time.monotonic() - killed < 60
-    assert not os.path.exists(f"/proc/{playbook}"), "the playbook must not outlive its job"
+    assert not is_alive(playbook), "the playbook must not outlive its job"
     speed_up(product, "deb1")
     done = product.finished(deployment)
     if victim == "ansible":

@@ -90,7 +90,7 @@ def _offered(report: dict[str, Any]) -> dict[Identity, str | None]:
 def _installed(report: dict[str, Any]) -> dict[Identity, list[str]]:
     found: dict[Identity, list[str]] = {}
     for item in report.get("packages") or []:
-        if not item.get("wuaGuid"):
+        if not item.get("wuaGuid") and not item.get("broken"):
             found.setdefault(_report_identity(item), []).append(item["currentVersion"])
     return found
 
