@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,48 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from patchherd import database
+from patchherd import database, schema
 from patchherd.app import create_app
 from patchherd.settings import Settings
-from tests.server.api import Api, create_schema
+from tests.server.api import Api
+from tests.services import PostgresServer
+
+
+def migrated(url: str, data: Path) -> None:
+    """Bring the empty database at `url` to the newest schema."""
+    database.configure(url)
+    schema.migrate(Settings(data=data, database_url=url))
+    database.close_all()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database without rows, to be copied."""
+    file = tmp_path_factory.mktemp("template") / "template.db"
+    migrated(f"sqlite:///{file}", file.parent)
+    return file
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same on PostgreSQL."""
+    name = postgres_server.create_database()
+    migrated(postgres_server.url(name), tmp_path_factory.mktemp("template"))
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a migrated database without rows; a test that asks for it runs once on each kind."""
+    if request.param == "sqlite":
+        file = tmp_path / "test.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        yield f"sqlite:///{file}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.create_database(request.getfixturevalue("postgres_template"))
+    yield server.url(name)
+    server.drop_database(name)
 
 
 @pytest.fixture
@@ -32,10 +71,8 @@ def app_settings(tmp_path: Path, database_url: str) -> Settings:
 
 @pytest.fixture
 def app(app_settings: Settings) -> Iterator[Flask]:
-    """The application on a fresh database with all tables."""
-    app = create_app(app_settings)
-    create_schema()
-    yield app
+    """The application on a database without rows."""
+    yield create_app(app_settings)
     database.close_all()
 
 

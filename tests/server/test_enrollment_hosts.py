@@ -271,9 +271,6 @@ def test_api_scoped_tokens_cannot_enroll_and_enrolment_tokens_cannot_read(api: A
 def test_other_prefix_and_version(app_settings: Settings, tmp_path: Any) -> None:
     settings = msgspec.structs.replace(app_settings, credential_prefix="acme", api_version="v2")
     app = create_app(settings)
-    from tests.server.api import create_schema
-
-    create_schema()
     client = app.test_client()
     admin = client.post("/api/v2/auth/setup-admin", json={"password": "correct horse battery"}).json["token"]
     token = client.post(

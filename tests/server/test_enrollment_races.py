@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import requests
 
+from patchherd import database
+from patchherd.identity.models import User
 from tests.running import ADMIN_PASSWORD, Server
 from tests.server.api import host_headers, token_headers
 
@@ -20,17 +22,21 @@ PARALLEL = 20
 V1 = "/api/v1"
 
 
-@pytest.fixture
-def server(tmp_path: Path, database_url: str) -> Iterator[Server]:
-    processes = "1" if database_url.startswith("sqlite") else "3"
-    started = Server(
-        tmp_path / "data",
+def start(data: Path, database_url: str) -> Server:
+    """A server with cheap hashes, several processes where the database allows, and no limit on refusals."""
+    return Server(
+        data,
         PATCHHERD_DATABASE_URL=database_url,
-        PATCHHERD_PROCESSES=processes,
+        PATCHHERD_PROCESSES="1" if database_url.startswith("sqlite") else "3",
         PATCHHERD_PASSWORD_COST="4",
         PATCHHERD_TOKEN_COST="4",
+        PATCHHERD_AUTH_RATE_LIMIT="10000 per minute",
     )
-    with started:
+
+
+@pytest.fixture
+def server(tmp_path: Path, database_url: str) -> Iterator[Server]:
+    with start(tmp_path / "data", database_url) as started:
         started.log_in()
         yield started
 
@@ -122,12 +128,7 @@ def test_a_token_deleted_during_use_lets_nobody_in_afterwards(server: Server) ->
 
 
 def test_first_administrator_has_one_winner(tmp_path: Path, database_url: str) -> None:
-    processes = "1" if database_url.startswith("sqlite") else "3"
-    server = Server(tmp_path / "data", PATCHHERD_DATABASE_URL=database_url, PATCHHERD_PROCESSES=processes)
-    with server:
-        from patchherd import database
-        from patchherd.identity.models import User
-
+    with start(tmp_path / "data", database_url) as server:
         database.configure(database_url)
         with database.connection():
             User.delete().execute()
