@@ -283,3 +283,23 @@ def cancel(data: Path, deployment: int) -> None:
     from patchherd.commands import fleet
 
     fleet.cancel(data, deployment)
+
+
+@main.group("audit")
+def audit_group() -> None:
+    """The record of who changed what."""
+
+
+@audit_group.command("verify")
+@data_option
+def audit_verify(data: Path) -> None:
+    """Check that no entry of the audit trail was changed, removed or put in between; exit code 1 when one was."""
+    from patchherd.commands.context import database_of
+    from patchherd.identity import audit
+
+    with database_of(data):
+        verdict = audit.verify()
+    if verdict.broken_at is not None:
+        click.echo(f"broken at entry {verdict.broken_at}", err=True)
+        sys.exit(1)
+    click.echo(f"{verdict.entries} entries, last seal {verdict.last_seal}")

@@ -26,6 +26,7 @@ MIN_SECRET_KEY_LENGTH = 32
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+RateLimit = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]* per (second|minute|hour|day)$")]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Older reports, and older package metadata, prove nothing: the device's patches are unknown."""
     access_token_minutes: Positive = 60
     session_hours: Positive = 12
-    auth_rate_limit: str = "30 per minute"
+    auth_rate_limit: RateLimit = "30 per minute"
     """Refused log-ins and enrolments that one client address may cause, as `N per minute`, `N per hour`…"""
     login_attempts: Positive = 10
     """Failed log-ins in a row that lock an account name for 15 minutes."""

@@ -6,14 +6,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 from flask import Flask
 from flask.testing import FlaskClient
 
 from patchherd import database
+from patchherd.cli import main
 from patchherd.database import write_transaction
 from patchherd.devices.models import Device
 from patchherd.identity import audit
 from patchherd.identity.models import AuditEntry
+from patchherd.settings import Settings
 from tests.server.api import PASSWORD, Api, token_headers
 
 
@@ -112,3 +115,23 @@ def test_tampering_shows(api: Api, tamper: str) -> None:
 def test_it_is_for_administrators(api: Api, client: FlaskClient) -> None:
     operator = {"Authorization": f"Bearer {api.user_token('operator')}"}
     assert client.get("/api/v1/audit", headers=operator).status_code == 403
+
+
+def test_the_command_checks_the_chain(api: Api, app_settings: Settings) -> None:
+    def verify() -> Result:
+        options = ["audit", "verify", "--data", str(app_settings.data)]
+        environment = {"PATCHHERD_DATABASE_URL": app_settings.database_url}
+        return CliRunner().invoke(main, options, env=environment)
+
+    api.post("/host-groups", {"name": "g"})
+    with database.connection():
+        expected = audit.verify()
+    good = verify()
+    assert good.exit_code == 0, good.output
+    assert f"{expected.entries} entries, last seal {expected.last_seal}" in good.output
+    with database.connection():
+        AuditEntry.update(address="192.0.2.1").where(AuditEntry.action == "group.create").execute()
+        bent = AuditEntry.get(AuditEntry.action == "group.create").id
+    bad = verify()
+    assert bad.exit_code == 1
+    assert f"broken at entry {bent}" in bad.output
