@@ -112,7 +112,7 @@ def _print_summary(data: Path, address: str, reference: str) -> None:
         device = find_device(reference)
         status, reason = patch_state(device, settings)
         rows = patches_of([device.id])[device.id]
-    by_severity = {name: 0 for name in SEVERITIES}
+    by_severity: dict[str, int] = dict.fromkeys(SEVERITIES, 0)
     for row in rows:
         if row["verdict"] == "missing":
             by_severity[row["severity"]] = by_severity.get(row["severity"], 0) + 1

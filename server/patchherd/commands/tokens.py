@@ -56,7 +56,14 @@ def list_enrolment_tokens(data: Path) -> None:
     """Print all enrolment tokens, newest first."""
     with database_of(data):
         rows = [
-            [row.token_name, row.token_key, row.is_active, row.max_hosts_per_day, _day(row.last_used_at), _day(row.expires_at)]
+            [
+                row.token_name,
+                row.token_key,
+                row.is_active,
+                row.max_hosts_per_day,
+                _day(row.last_used_at),
+                _day(row.expires_at),
+            ]
             for row in tokens.list_tokens()
         ]
     print_table(["name", "key", "active", "hosts a day", "last used", "expires"], rows)

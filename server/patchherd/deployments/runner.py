@@ -117,9 +117,8 @@ def _write_inputs(settings: Settings, deployment: Deployment, directory: Path) -
             for change in host.changes
             if change.planned and change.result in {"planned", "failed", "unproven"}
         ]
-        variables[host.name] = job_host_vars(host.device, settings.ssh_key.resolve(), known_hosts) | {
-            "patchherd_plan": plan
-        }
+        facts = job_host_vars(host.device, settings.ssh_key.resolve(), known_hosts)
+        variables[host.name] = literal({**facts, "patchherd_plan": plan})
     inventory = directory / "inventory"
     inventory.mkdir()
     (inventory / "hosts.json").write_bytes(msgspec.json.encode({"all": {"hosts": variables}}))
@@ -131,6 +130,21 @@ def _write_inputs(settings: Settings, deployment: Deployment, directory: Path) -
         "patchherd_dry_run": deployment.dry_run,
         "patchherd_reboot": deployment.reboot,
     }
+
+
+def literal(value: Any) -> Any:
+    """The same value with every string marked so that Ansible never takes it for a template.
+
+    Names of packages, titles of updates and the like come from managed hosts: as plain strings of an inventory,
+    `{{ … }}` in them would run on this machine.
+    """
+    if isinstance(value, str):
+        return {"__ansible_unsafe": value}
+    if isinstance(value, dict):
+        return {key: literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [literal(item) for item in value]
+    return value
 
 
 def _run_playbook(
@@ -176,6 +190,7 @@ def _environment(settings: Settings, directory: Path, mark: str) -> dict[str, st
     return {
         "PATH": f"{binaries}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
         processes.JOB_MARK: mark,
+        "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner turns it off where it is not set here
         "ANSIBLE_CONFIG": str(_write_config(directory)),
         "ANSIBLE_COLLECTIONS_PATH": collections_path(settings),
         "ANSIBLE_HOME": str(directory / "ansible"),
@@ -189,7 +204,6 @@ def _write_config(directory: Path) -> Path:
     file = directory / "ansible.cfg"
     file.write_text(
         "[defaults]\n"
-        "host_key_checking = true\n"
         "retry_files_enabled = false\n"
         "interpreter_python = auto_silent\n"
         "gathering = explicit\n"

@@ -13,11 +13,24 @@ from patchherd.devices.models import Device
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
+RESERVED = frozenset({"localhost", "all", "ungrouped", "127.0.0.1"})
+"""Names that mean something else to Ansible: what is meant for the machine it runs on must not go to a device."""
+
+
 def inventory_names(devices: Iterable[Device]) -> dict[int, str]:
-    """Device id -> inventory name: the host name, with `-<id>` where several devices share one."""
+    """Device id -> inventory name: the host name, with `-<id>` where it is reserved or several devices share it."""
     plain = {device.id: _plain_name(device) for device in devices}
-    taken = Counter(plain.values())
-    return {key: name if taken[name] == 1 else f"{name}-{key}" for key, name in plain.items()}
+    bearers = Counter(name.lower() for name in plain.values())
+    names: dict[int, str] = {}
+    used = {name for name in plain.values() if bearers[name.lower()] == 1}
+    for key, name in sorted(plain.items()):
+        if bearers[name.lower()] > 1 or name.lower() in RESERVED:
+            name = f"{name}-{key}"
+            while name in used:
+                name += "_"
+            used.add(name)
+        names[key] = name
+    return names
 
 
 def _plain_name(device: Device) -> str:
