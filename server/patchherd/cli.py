@@ -194,7 +194,7 @@ def token() -> None:
 @click.option("--group", help="Host group (id or name) of machines that join.")
 @click.option("--allow", multiple=True, metavar="ADDRESS", help="Address or network that may use it; repeatable.")
 @click.option("--expires-at", metavar="TIME", help="ISO 8601 time after which it stops working.")
-@click.option("--url", help="URL of this server for the printed command (public_url or http://127.0.0.1:8480).")
+@click.option("--url", help="URL of this server for the printed command (public_url, else where it listened last).")
 def token_create(data: Path, name: str, url: str | None, **options: Any) -> None:
     """Create an enrolment token and print the curl line that uses it."""
     from patchherd.commands import tokens

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def database_of(data: Path) -> Iterator[Settings]:
     """An open connection to the database of an existing server. Raises PatchherdError when there is none in `data`."""
     if not data.is_dir():
         raise PatchherdError(f"{data}: no server has been started with this data directory")
-    settings = open_server(data)
+    settings = open_server(data, log_level=os.environ.get("PATCHHERD_LOG_LEVEL", "warning"))
     with database.connection():
         yield settings
 
@@ -35,11 +36,21 @@ def database_of(data: Path) -> Iterator[Settings]:
 def print_table(headings: list[str], rows: list[list[Any]]) -> None:
     """A table on standard output; None shows as a dash."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(escape(_text(cell)) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 400  # pipes and files have no edge to wrap at
+    console.print(table)
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, list):
+        return ", ".join(map(str, cell)) or "-"
+    return "-" if cell is None else str(cell)

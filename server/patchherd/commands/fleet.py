@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -129,6 +130,7 @@ def _table(shown: dict[str, Any]) -> Table:
         style = STYLES.get(host["state"], "")
         planned = sum(change["planned"] for change in host["changes"])
         counted = f"{sum(change['planned'] for change in done)} of {planned}"
-        table.add_row(host["name"], f"[{style}]{host['state']}[/{style}]" if style else host["state"], counted,
-                      host["message"].splitlines()[0][:120] if host["message"] else "")  # fmt: skip
+        state = f"[{style}]{host['state']}[/{style}]" if style else host["state"]
+        first_line = host["message"].splitlines()[0][:120] if host["message"] else ""
+        table.add_row(escape(host["name"]), state, counted, escape(first_line))
     return table

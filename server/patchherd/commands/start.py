@@ -19,6 +19,7 @@ from patchherd.errors import PatchherdError
 from patchherd.settings import Settings
 
 ADMIN = "admin"
+ADDRESS_FILE = "address"
 
 
 def serve(data: Path, host: str | None, port: int | None, welcome: bool = False) -> None:
@@ -31,6 +32,7 @@ def serve(data: Path, host: str | None, port: int | None, welcome: bool = False)
     _refuse_taken_port(settings.host, port)
     password = prepare(settings)
     address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{port}"
+    (data / ADDRESS_FILE).write_text(f"{address}\n")
     if password:
         click.echo(f"first start: user {ADMIN}, password {password}  (shown once)")
     click.echo(f"listening on {address}", err=True)
@@ -41,6 +43,14 @@ def serve(data: Path, host: str | None, port: int | None, welcome: bool = False)
     sys.stdout.flush()
     environment = {name: value for name, value in os.environ.items() if name != "PATCHHERD_ADMIN_PASSWORD"}
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter
+
+
+def last_address(data: Path) -> str:
+    """The address that this server listened on last. Raises PatchherdError when it never did."""
+    try:
+        return (data / ADDRESS_FILE).read_text().strip()
+    except FileNotFoundError as exc:
+        raise PatchherdError(f"{data}: start the server once, or name its address with --url") from exc
 
 
 def prepare(settings: Settings) -> str | None:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import click
 
+from patchherd.commands import start
 from patchherd.commands.context import database_of, print_table
 from patchherd.database import now
 from patchherd.enrollment import tokens
@@ -43,7 +44,7 @@ def create_enrolment_token(
         values["default_host_group_id"] = group
     with database_of(data) as settings:
         token, secret = tokens.create_token(values, prefix=settings.credential_prefix, cost=settings.token_cost)
-        base = (url or settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+        base = (url or settings.public_url or start.last_address(data)).rstrip("/")
         query = urlencode({"type": "direct-host", "token_key": token.token_key, "token_secret": secret})
         script = f"{base}{settings.api_prefix}/auto-enrollment/script?{query}"
     click.echo(f"token key     {token.token_key}")
