@@ -107,6 +107,7 @@ def live_deployment(deployment_id: int) -> ResponseReturnValue:
 
 def _deployment_part(deployment_id: int, page: int) -> Markup:
     row = orders.brief(deployment_id)
+    events = history.newest_events(deployment_id, EVENTS)
     hosts = history.host_page(deployment_id, offset=page * HOST_PAGE, limit=HOST_PAGE)
     return live(
         "deployment",
@@ -116,7 +117,8 @@ def _deployment_part(deployment_id: int, page: int) -> Markup:
         row=row,
         hosts=hosts,
         jobs=history.jobs_of(deployment_id),
-        events=history.newest_events(deployment_id, EVENTS),
+        events=events,
+        tasks={event["host"]: event["task"] for event in reversed(events) if event["host"] and event["task"]},
         page=page,
         pages=-(-row["counts"]["total"] // HOST_PAGE),
         retryable=sum(row["counts"][state] for state in (*BAD, *HALF)),

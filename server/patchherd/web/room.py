@@ -68,10 +68,15 @@ def common() -> dict[str, Any]:
     }
 
 
+@room.app_template_global()
+def csrf() -> Markup:
+    """The field by which a form proves that it comes from these pages."""
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(session.get("csrf", ""))
+
+
 for _name in ("ago", "took", "count", "shares"):
     room.add_app_template_global(getattr(formats, _name), _name)
-for _name in ("ago", "span"):
-    room.add_app_template_filter(getattr(formats, _name), _name)
+room.add_app_template_filter(formats.ago, "ago")
 
 
 # -- live parts ------------------------------------------------------------------------------------------------------
