@@ -17,7 +17,7 @@ bash:
   Candidate: 5.2.15-2+b8
   Version table:
      5.2.15-2+b13 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://archive.example/debian bookworm/main amd64 Packages
  *** 5.2.15-2+b8 1001
         100 /var/lib/dpkg/status
 openssl:
@@ -25,11 +25,11 @@ openssl:
   Candidate: 3.0.23-1
   Version table:
      3.0.23-1 500 (phased 20%)
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://archive.example/debian bookworm/main amd64 Packages
      3.0.22-1~deb12u2 500
-        500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+        500 http://archive.example/debian-security bookworm-security/main amd64 Packages
      3.0.20-1~deb12u2 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://archive.example/debian bookworm/main amd64 Packages
  *** 3.0.19-1~deb12u2 100
         100 /var/lib/dpkg/status
 libc6:i386:
@@ -37,7 +37,7 @@ libc6:i386:
   Candidate: 2.36-10
   Version table:
      2.36-10 500
-        500 http://deb.debian.org/debian-security bookworm-security/main i386 Packages
+        500 http://archive.example/debian-security bookworm-security/main i386 Packages
  *** 2.36-9 100
         100 /var/lib/dpkg/status
 libc6:
@@ -59,7 +59,7 @@ downgraded:
  *** 2:2.0 100
         100 /var/lib/dpkg/status
      2:1.0 1001
-       1001 http://deb.debian.org/debian bookworm/main amd64 Packages
+       1001 http://archive.example/debian bookworm/main amd64 Packages
 """
 DPKG = """\
 bash\tbash\tamd64\t5.2.15-2+b8\tbash\tinstall\tinstalled
@@ -80,10 +80,10 @@ def target(description: str, **values: str) -> dict[str, str]:
 
 
 TARGETS = [
-    target("http://deb.debian.org/debian bookworm/main amd64 Packages"),
-    target("http://deb.debian.org/debian-security bookworm-security/main amd64 Packages",
+    target("http://archive.example/debian bookworm/main amd64 Packages"),
+    target("http://archive.example/debian-security bookworm-security/main amd64 Packages",
            codename="bookworm-security", suite="stable-security", label="Debian-Security"),
-    target("http://deb.debian.org/debian-security bookworm-security/main i386 Packages",
+    target("http://archive.example/debian-security bookworm-security/main i386 Packages",
            codename="bookworm-security", suite="stable-security", label="Debian-Security"),
 ]
 
