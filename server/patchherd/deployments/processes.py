@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,11 @@ JOB_MARK = "PATCHHERD_JOB"
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 """Command prefix: the kernel kills the command when the process that started it is gone (prctl(2) PR_SET_PDEATHSIG)."""
+
+
+def machine() -> str:
+    """Where process ids of this process mean something: this boot's host name and process namespace."""
+    return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def installation_mark(data: Path) -> str:

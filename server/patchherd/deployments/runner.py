@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import threading
 import uuid
@@ -35,7 +34,7 @@ PLAYBOOKS = {"patch": "patchherd.fleet.deploy", "scan": "patchherd.fleet.scan"}
 
 def run_job(settings: Settings, job_id: int) -> str:
     """Carry out a queued job. Returns its final state, or `taken` when another worker has it."""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    owner = f"{processes.machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     with database.connection():
         job = ledger.take(job_id, owner, settings.lease_seconds)
         if job is None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ import structlog
 from patchherd import database
 from patchherd.deployments import ledger, processes
 from patchherd.deployments.models import Job
-from patchherd.deployments.queue import serve_queue, wake_worker
+from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.worker")
@@ -102,17 +101,18 @@ def reap(settings: Settings) -> None:
             log.warning("job lost", job=job_id, successor=successor)
             if successor:
                 wake_worker(settings, successor)
-        for job_id in ledger.waiting_jobs(LOST_WAKE_UP_SECONDS):
-            wake_worker(settings, job_id)
+        if open_queue(settings)[0].pending_count() == 0:  # else the wake-ups are there, and all slots are busy
+            for job_id in ledger.waiting_jobs(LOST_WAKE_UP_SECONDS):
+                wake_worker(settings, job_id)
 
 
 def _orphans() -> list[tuple[int, str]]:
     """Running jobs of this machine whose process does not exist any more."""
-    here, found = socket.gethostname(), []
+    here, found = processes.machine(), []
     for job in Job.select(Job.id, Job.lease_owner).where(Job.state == "running"):
-        host, _, rest = (job.lease_owner or "").partition(":")
+        machine, _, rest = (job.lease_owner or "").partition(":")
         pid = rest.partition(":")[0]
-        if host == here and pid.isdigit() and not _is_runner(int(pid)):
+        if machine == here and pid.isdigit() and not _is_runner(int(pid)):
             found.append((job.id, job.lease_owner))
     return found
 
