@@ -115,17 +115,21 @@ def test_a_stopped_server_goes_on_with_its_deployment(product: Product) -> None:
     assert installed_version(product.lab["deb1"], "lab-ssl") == "2.0"
 
 
-def test_a_host_that_goes_away(product: Product) -> None:
+def test_a_host_that_goes_away_in_the_middle(product: Product) -> None:
     product.lab.publish("v2")
     product.enrol("deb1", "deb2")
+    slow_down(product, "deb2")
+    deployment = product.deploy("deb1", "deb2", filter="packages", packages=["lab-ssl"])
+    wait_for_task(product, deployment["id"], "Install the planned versions with apt")
     product.lab["deb2"].cut()
-    done = product.run("deb1", "deb2", filter="packages", packages=["lab-ssl"])
+    done = product.finished(deployment)
     hosts = by_name(done)
     assert done["state"] == "failed"
     assert hosts["deb1"]["state"] == "patched", product.explain(done)
     assert hosts["deb2"]["state"] == "unreachable"
     assert results(hosts["deb2"]) == {"lab-ssl": "unproven"}
     product.lab["deb2"].heal()
+    speed_up(product, "deb2")
     again = product.finished(product.server.post(f"/api/v1/deployments/{done['id']}/retry", None, 201))
     assert list(by_name(again)) == ["deb2"]
     assert again["state"] == "succeeded", product.explain(again)
