@@ -59,7 +59,7 @@ browser: $(DEV) ## the dashboard in headless Chromium
 	$(PYTEST) tests/browser
 
 bench: $(DEV) ## speed figures (docs/benchmarks.md)
-	$(PYTEST) tests/benchmarks -s
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
 
 lock: $(DEV) ## resolve pyproject.toml into requirements*.txt (LOCK_ARGS=--upgrade for newer versions)
 	@tools/lock $(LOCK_ARGS)

@@ -9,7 +9,6 @@ on PostgreSQL the database works in another one.
 from __future__ import annotations
 
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from patchherd import database
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device, find_device
 from patchherd.packages.reports import receive_report
+from tests.benchmarks.sheets import Sheet, median
 from tests.server.api import create_schema
 from tests.services import PostgresServer, find_postgres
 
@@ -111,10 +109,15 @@ def databases() -> Iterator[Iterator[tuple[str, str]]]:
                 server.stop()
 
 
-def main() -> None:
-    """Print the table."""
-    columns = ("database", "packages", "case", "wall ms", "CPU ms", "CPU / floor")
-    table = Table(*columns, title=f"Medians of {ROUNDS} rounds")
+def run() -> list[Sheet]:
+    """One table for all databases and sizes."""
+    sheet = Sheet(
+        "Report ingest without HTTP",
+        ("database", "packages", "case", "wall ms", "CPU ms", "CPU / floor"),
+        f"From JSON text to stored verdicts in one process, medians of {ROUNDS} rounds. CPU time is this process's"
+        " alone; on PostgreSQL the database works in another one. The floor is parsing the same JSON into plain"
+        " objects.",
+    )
     sizes = {"SQLite": iter(SIZES), "PostgreSQL": iter(SIZES)}
     with databases() as targets:
         for kind, url in targets:
@@ -123,14 +126,14 @@ def main() -> None:
             create_schema()
             with database.connection():
                 samples = measure(size)
-            floor = statistics.median(cpu for _, cpu in samples["JSON parse (floor)"])
+            floor = median([cpu for _, cpu in samples["JSON parse (floor)"]])
             for case, rounds in samples.items():
-                wall = statistics.median(wall for wall, _ in rounds)
-                cpu = statistics.median(cpu for _, cpu in rounds)
-                table.add_row(kind, str(size), case, f"{wall:.2f}", f"{cpu:.2f}", f"{cpu / floor:.1f}")
-            table.add_section()
-    Console(width=110).print(table)
+                wall = median([wall for wall, _ in rounds])
+                cpu = median([cpu for _, cpu in rounds])
+                sheet.add(kind, f"{size:,}", case, f"{wall:.2f}", f"{cpu:.2f}", f"{cpu / floor:.1f}")
+    return [sheet]
 
 
 if __name__ == "__main__":
-    main()
+    for sheet in run():
+        sheet.print()
