@@ -15,6 +15,7 @@ from patchherd.enrollment import api as enrollment
 from patchherd.enrollment import groups_api as groups
 from patchherd.identity import access, cookies, ratelimit
 from patchherd.identity import api as identity
+from patchherd.identity import users_api as users
 from patchherd.inventory import api as inventory
 from patchherd.packages import api as packages
 from patchherd.settings import Settings
@@ -52,6 +53,7 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
     return [
         (health.room, {}),
         (identity.room, versioned),
+        (users.room, versioned),
         (enrollment.room, versioned),
         (groups.room, versioned),
         (devices.legacy, {"url_prefix": "/api"}),

@@ -139,7 +139,7 @@ def user() -> None:
 @user.command("create")
 @data_option
 @click.argument("username")
-@click.option("--role", default="viewer", show_default=True, type=click.Choice(["admin", "operator", "viewer"]))
+@click.option("--role", default="viewer", show_default=True, help="admin, operator, viewer or a role of your own.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input instead of asking.")
 def user_create(data: Path, username: str, role: str, password_stdin: bool) -> None:
     """Create a user."""

@@ -65,8 +65,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A device is ONLINE while its last heartbeat is at most this old."""
     stale_hours: Positive = 26
     """Older reports, and older package metadata, prove nothing: the device's patches are unknown."""
-    access_token_minutes: Positive = 60
+    access_token_minutes: Positive = 30
+    """Life of an access token; the refresh token that comes with it gets the next one."""
     session_hours: Positive = 12
+    """A log-in lasts so long, however often it is refreshed."""
     auth_rate_limit: RateLimit = "30 per minute"
     """Refused log-ins and enrolments that one client address may cause, as `N per minute`, `N per hour`…"""
     login_attempts: Positive = 10

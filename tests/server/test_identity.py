@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from patchherd import database
-from patchherd.identity import access, api_tokens, logins, users
+from patchherd.identity import access, api_tokens, sessions, users
 from patchherd.identity.models import ApiToken, LoginFailure, LoginSession, User
 from patchherd.settings import Settings
 from tests.server.api import ADMIN, PASSWORD, Api
@@ -129,7 +129,7 @@ def test_forged_expired_and_malformed_tokens_are_refused(
     unsigned = jwt.encode(claims, "", "none")
     forged = jwt.encode(claims, app_settings.secret_key, "HS256")
     with app.app_context():
-        key = logins._signing_key()
+        key = sessions._key("access")
     expired = jwt.encode({**claims, "exp": 1}, key, "HS256")
     for token in (unsigned, forged, expired, good[:-2], "x", "pht_x", "pht_" + "0" * 16 + "_" + "0" * 64):
         answer = client.get(ME, headers=bearer(token))
@@ -246,7 +246,7 @@ def test_cookie_changes_nothing_for_other_sites(app: Flask) -> None:
     @app.route("/test-cookie", methods=["POST"])
     @access.public("opens a session for this test")
     def open_session() -> str:
-        return logins.open_cookie(User.get())
+        return sessions.open_cookie(User.get())
 
     Api.with_admin(app)
     browser = app.test_client()

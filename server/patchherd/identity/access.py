@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,11 +19,13 @@ import structlog
 from flask import Flask, current_app, g, request, session
 
 from patchherd.errors import ApiError, Forbidden, Unauthorized
-from patchherd.identity import api_tokens, logins
+from patchherd.identity import api_tokens, sessions
+from patchherd.identity.permissions import USER_PERMISSIONS
 from patchherd.identity.principal import Principal
 
 __all__ = [
     "Principal",
+    "check_grant",
     "current",
     "current_or_none",
     "install",
@@ -105,6 +107,12 @@ def current_or_none() -> Principal | None:
     return found
 
 
+def check_grant(permissions: Iterable[str]) -> None:
+    """Refuse a request that hands out, or takes over, permissions that its principal lacks. Raises Forbidden."""
+    if beyond := (set(permissions) & USER_PERMISSIONS) - current().permissions:
+        raise Forbidden("Permission denied", f"needs the permission {sorted(beyond)[0]} itself")
+
+
 def view_of_request() -> Any:
     """The function that will answer this request; None when no route matches."""
     if request.endpoint is None:
@@ -169,9 +177,9 @@ def _authenticate_user() -> Principal | None:
             return _authenticate_basic(value)
         if kind.lower() not in {"bearer", "jwt"} or not value:
             raise Unauthorized("Unsupported Authorization header")
-        return api_tokens.authenticate(value) if api_tokens.looks_like(value) else logins.authenticate(value)
+        return api_tokens.authenticate(value) if api_tokens.looks_like(value) else sessions.authenticate(value)
     if key := session.get("login"):
-        principal = logins.principal_of_session(str(key))
+        principal = sessions.principal_of_session(str(key))
         if principal is not None:
             _check_forgery()
         return principal

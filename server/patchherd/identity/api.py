@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Endpoints: log-in, users, API tokens, audit trail."""
+"""Endpoints: log-in, one's own log-ins, API tokens, audit trail."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from flask import request, session
+from flask import session
 
 from patchherd.errors import Forbidden, Unauthorized
 from patchherd.http import Room, settings
-from patchherd.identity import api_tokens, audit, credentials, logins, schemas, users
-from patchherd.identity.access import current, public, requires
+from patchherd.identity import api_tokens, audit, credentials, logins, roles, schemas, sessions, users
+from patchherd.identity.access import check_grant, current, public, requires
 from patchherd.identity.permissions import USER_PERMISSIONS
 from patchherd.identity.principal import Principal
 from patchherd.identity.ratelimit import limited
 
-room = Room("identity", __name__, description="Users, API tokens, audit trail")
+room = Room("identity", __name__, description="Log-in, API tokens, audit trail")
 
 
 @room.route("/auth/login", methods=["POST"])
@@ -27,8 +28,18 @@ room = Room("identity", __name__, description="Users, API tokens, audit trail")
 def login(body: dict[str, str]) -> dict[str, Any]:
     """Exchange name and password for an access token"""
     user = logins.check_password(body["username"], body["password"])
-    token, life = logins.issue_access_token(user)
-    return {"message": "Login successful", "token": token, "expires_in": life, "user": user}
+    return {"message": "Login successful", **asdict(sessions.log_in(user)), "user": user}
+
+
+@room.route("/auth/refresh", methods=["POST"])
+@public("the refresh token in the body is the credential")
+@limited
+@room.arguments(schemas.RefreshBody)
+@room.response(200, schemas.LoginView)
+def refresh(body: dict[str, str]) -> dict[str, Any]:
+    """Exchange a refresh token, once, for new tokens of the same log-in"""
+    user, tokens = sessions.refresh(body["refresh_token"])
+    return {"message": "Token refreshed successfully", **asdict(tokens), "user": user}
 
 
 @room.route("/auth/setup-admin", methods=["POST"])
@@ -39,8 +50,7 @@ def login(body: dict[str, str]) -> dict[str, Any]:
 def setup_admin(body: dict[str, str]) -> dict[str, Any]:
     """Create the first administrator"""
     user = users.create_first_user(body.pop("username"), body.pop("password"), cost=settings().password_cost, **body)
-    token, life = logins.issue_access_token(user)
-    return {"message": "Administrator created successfully", "token": token, "expires_in": life, "user": user}
+    return {"message": "Administrator created successfully", **asdict(sessions.log_in(user)), "user": user}
 
 
 @room.route("/auth/me")
@@ -62,12 +72,31 @@ def me() -> dict[str, Any]:
 @requires(*sorted(USER_PERMISSIONS))
 @room.response(200, schemas.MessageView)
 def logout() -> dict[str, str]:
-    """End this log-in: its access token or cookie is worth nothing afterwards"""
+    """End this log-in: its tokens and its cookie are worth nothing afterwards"""
     _own_user(current())
-    bearer = request.headers.get("Authorization", "").partition(" ")[2].strip()
-    logins.end_session(logins.session_key(bearer) if bearer else str(session.get("login")))
+    sessions.end_session(sessions.presented_session())
     session.clear()
     return {"message": "Logged out successfully"}
+
+
+@room.route("/auth/sessions")
+@requires(*sorted(USER_PERMISSIONS))
+@room.response(200, schemas.SessionView(many=True))
+def list_sessions() -> Any:
+    """One's own log-ins, newest first"""
+    found = sessions.list_sessions(_own_user(current()))
+    key = sessions.presented_session()
+    for login in found:
+        login.current = login.key == key
+    return found
+
+
+@room.route("/auth/sessions/<int:session_id>", methods=["DELETE"])
+@requires(*sorted(USER_PERMISSIONS))
+@room.response(204)
+def revoke_session(session_id: int) -> None:
+    """End one of one's own log-ins"""
+    sessions.revoke_session(_own_user(current()), session_id)
 
 
 @room.route("/auth/password", methods=["PUT"])
@@ -90,54 +119,6 @@ def _own_user(principal: Principal) -> Any:
     return users.find_user(principal.name)
 
 
-@room.route("/users")
-@requires("users:manage")
-@room.response(200, schemas.UserView(many=True))
-def list_users() -> Any:
-    """All users by name"""
-    return users.list_users()
-
-
-@room.route("/users", methods=["POST"])
-@requires("users:manage")
-@room.arguments(schemas.NewUser)
-@room.response(201, schemas.UserView)
-def create_user(body: dict[str, Any]) -> Any:
-    """Create a user"""
-    return users.create_user(body.pop("username"), body.pop("password"), cost=settings().password_cost, **body)
-
-
-@room.route("/users/<user_id>")
-@requires("users:manage")
-@room.response(200, schemas.UserView)
-def get_user(user_id: str) -> Any:
-    """One user"""
-    return users.find_user(user_id)
-
-
-@room.route("/users/<user_id>", methods=["PATCH"])
-@requires("users:manage")
-@room.arguments(schemas.UserChange)
-@room.response(200, schemas.UserView)
-def change_user(body: dict[str, Any], user_id: str) -> Any:
-    """Change role, profile, activity or password of a user"""
-    user = users.find_user(user_id)
-    password = body.pop("password", None)
-    if body:
-        user = users.change_user(user, body)
-    if password is not None:
-        users.set_password(user, password, cost=settings().password_cost)
-    return user
-
-
-@room.route("/users/<user_id>", methods=["DELETE"])
-@requires("users:manage")
-@room.response(204)
-def delete_user(user_id: str) -> None:
-    """Remove a user"""
-    users.delete_user(users.find_user(user_id))
-
-
 @room.route("/api-tokens")
 @requires("users:manage")
 @room.response(200, schemas.ApiTokenView(many=True))
@@ -153,6 +134,9 @@ def list_api_tokens() -> Any:
 def create_api_token(body: dict[str, Any]) -> Any:
     """Create an API token; its text is in this answer only"""
     principal = current()
+    check_grant(body["permissions"])
+    if body["role"] is not None:
+        check_grant(roles.permissions_of(body["role"]))
     token, text = api_tokens.create_api_token(
         body.pop("name"), **body, created_by=principal.id if principal.kind == "user" else None
     )

@@ -15,8 +15,9 @@ from patchherd.database import now, write_transaction
 from patchherd.errors import NotFound, Unauthorized, invalid
 from patchherd.identity import audit, credentials
 from patchherd.identity.models import ApiToken, User
-from patchherd.identity.permissions import ROLES, TOKEN_PERMISSIONS
+from patchherd.identity.permissions import TOKEN_PERMISSIONS
 from patchherd.identity.principal import Principal
+from patchherd.identity.roles import check_role, permissions_of
 
 USE_RESOLUTION = timedelta(seconds=60)
 _TOKEN = re.compile(r"^(pht_[0-9a-f]{16})_([0-9a-f]{64})$")
@@ -30,12 +31,10 @@ def create_api_token(
     expires_at: datetime | None = None,
     created_by: int | None = None,
 ) -> tuple[ApiToken, str]:
-    """A new token and its full text, which cannot be had again. `role` adds the permissions of a role."""
+    """A new token and its full text, which cannot be had again. `role` adds what a role allows now."""
     granted = set(permissions)
     if role is not None:
-        if role not in ROLES:
-            raise invalid("role", f"one of {', '.join(sorted(ROLES))} is needed", value=role)
-        granted |= ROLES[role]
+        granted |= permissions_of(check_role(role))
     if unknown := granted - TOKEN_PERMISSIONS:
         raise invalid("permissions", f"unknown permission {sorted(unknown)[0]}")
     if not granted:

@@ -18,7 +18,8 @@ class User(BaseModel):
     first_name = peewee.CharField(max_length=100, default="")
     last_name = peewee.CharField(max_length=100, default="")
     email = peewee.CharField(max_length=254, null=True)
-    role = peewee.CharField(max_length=16)
+    role = peewee.CharField(max_length=64)
+    """A built-in role, or the name of a Role."""
     password_hash = peewee.CharField(max_length=60)
     is_active = peewee.BooleanField(default=True)
     created_at = UtcField()
@@ -26,13 +27,26 @@ class User(BaseModel):
     last_login_at = UtcField(null=True)
 
 
+class Role(BaseModel):
+    """A role that operators made of named permissions, beside the built-in ones."""
+
+    name = peewee.CharField(max_length=64, primary_key=True)
+    description = peewee.CharField(max_length=500, default="")
+    permissions = JsonField(default=list)
+    created_at = UtcField()
+    updated_at = UtcField()
+
+
 class LoginSession(BaseModel):
-    """One log-in; access tokens and session cookies name it, so that ending it ends them."""
+    """One log-in; its tokens and its session cookie name it, so that ending it ends them."""
 
     key = peewee.CharField(max_length=43, unique=True)
     user = peewee.ForeignKeyField(User, on_delete="CASCADE", backref="sessions")
     created_at = UtcField()
     expires_at = UtcField(index=True)
+    generation = peewee.IntegerField(default=0)
+    """How often it was refreshed; only the refresh token of this generation counts."""
+    address = peewee.CharField(max_length=64, null=True)
 
 
 class LoginFailure(BaseModel):
@@ -79,4 +93,4 @@ class AuditEntry(BaseModel):
         indexes = ((("object_kind", "object_id"), False),)
 
 
-MODELS = [User, LoginSession, LoginFailure, ApiToken, AuditEntry]
+MODELS = [User, Role, LoginSession, LoginFailure, ApiToken, AuditEntry]

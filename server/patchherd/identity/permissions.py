@@ -4,9 +4,16 @@
 
 from __future__ import annotations
 
-USER_PERMISSIONS = frozenset(
-    {"devices:read", "devices:write", "deployments:read", "deployments:run", "settings:manage", "users:manage"}
-)
+PERMISSIONS = {
+    "devices:read": "See devices, their packages and what they miss",
+    "devices:write": "Change, approve and delete devices and groups",
+    "deployments:read": "See deployments and their results",
+    "deployments:run": "Place, cancel and retry deployments and scans",
+    "settings:manage": "Manage settings: enrolment tokens, the audit trail",
+    "users:manage": "Manage users, roles and API tokens",
+}
+"""What roles and API tokens are made of."""
+USER_PERMISSIONS = frozenset(PERMISSIONS)
 HOST_REPORT = "host:report"
 ENROLLMENT_USE = "enrollment:use"
 ALL_PERMISSIONS = USER_PERMISSIONS | {HOST_REPORT, ENROLLMENT_USE}

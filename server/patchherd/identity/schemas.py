@@ -9,7 +9,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from patchherd.identity.permissions import ROLES, TOKEN_PERMISSIONS
+from patchherd.identity.permissions import TOKEN_PERMISSIONS, USER_PERMISSIONS
 
 
 class Body(Schema):
@@ -48,11 +48,11 @@ class SetupBody(ProfileBody):
 class NewUser(ProfileBody):
     username = fields.String(required=True, validate=validate.Length(1, 64))
     password = fields.String(required=True, load_only=True)
-    role = fields.String(load_default="viewer", validate=validate.OneOf(sorted(ROLES)))
+    role = fields.String(load_default="viewer", validate=validate.Length(1, 64))
 
 
 class UserChange(ProfileBody):
-    role = fields.String(validate=validate.OneOf(sorted(ROLES)))
+    role = fields.String(validate=validate.Length(1, 64))
     is_active = fields.Boolean()
     password = fields.String(load_only=True)
 
@@ -76,9 +76,52 @@ class UserView(Schema):
 
 class LoginView(Schema):
     message = fields.String()
-    token = fields.String()
+    token = fields.String(metadata={"description": "access token: `Authorization: Bearer …`"})
     expires_in = fields.Integer(metadata={"description": "seconds"})
+    refresh_token = fields.String(metadata={"description": "exchange it once, at /auth/refresh, for new tokens"})
+    refresh_expires_in = fields.Integer(metadata={"description": "seconds"})
     user = fields.Nested(UserView)
+
+
+class RefreshBody(Body):
+    refresh_token = fields.String(required=True, validate=validate.Length(1, 4096), load_only=True)
+
+
+class SessionView(Schema):
+    id = fields.Integer()
+    created_at = Moment()
+    expires_at = Moment()
+    address = fields.String(allow_none=True)
+    current = fields.Boolean(metadata={"description": "the log-in of this request"})
+
+
+class RoleChange(Body):
+    description = fields.String(validate=validate.Length(max=500))
+    permissions = fields.List(
+        fields.String(validate=validate.OneOf(sorted(USER_PERMISSIONS))), validate=validate.Length(min=1)
+    )
+
+
+class NewRole(RoleChange):
+    name = fields.String(required=True, validate=validate.Length(2, 64))
+    permissions = fields.List(
+        fields.String(validate=validate.OneOf(sorted(USER_PERMISSIONS))),
+        required=True,
+        validate=validate.Length(min=1),
+    )
+
+
+class RoleView(Schema):
+    name = fields.String()
+    description = fields.String()
+    permissions = fields.List(fields.String())
+    built_in = fields.Boolean()
+    users = fields.Integer(metadata={"description": "how many users have it"})
+
+
+class PermissionView(Schema):
+    name = fields.String()
+    description = fields.String()
 
 
 class MeView(Schema):
@@ -94,7 +137,7 @@ class MessageView(Schema):
 
 class NewApiToken(Body):
     name = fields.String(required=True, validate=validate.Length(1, 255))
-    role = fields.String(allow_none=True, load_default=None, validate=validate.OneOf(sorted(ROLES)))
+    role = fields.String(allow_none=True, load_default=None, validate=validate.Length(1, 64))
     permissions = fields.List(
         fields.String(validate=validate.OneOf(sorted(TOKEN_PERMISSIONS))),
         load_default=list,

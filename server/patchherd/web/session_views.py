@@ -8,7 +8,7 @@ from flask import Response, abort, redirect, render_template, request, send_from
 from flask.typing import ResponseReturnValue
 
 from patchherd.errors import Forbidden, TooManyRequests, Unauthorized
-from patchherd.identity import logins
+from patchherd.identity import logins, sessions
 from patchherd.identity.access import current_or_none, public, requires
 from patchherd.identity.permissions import USER_PERMISSIONS
 from patchherd.identity.ratelimit import limited
@@ -40,7 +40,7 @@ def log_in() -> ResponseReturnValue:
     except (Unauthorized, TooManyRequests) as error:
         page = render_template("login.html", next=following, username=name[:64], error=error.message or error.error)
         return page, error.status, error.headers
-    logins.open_cookie(user)
+    sessions.open_cookie(user)
     return redirect(following or "/", 303)
 
 
@@ -48,7 +48,7 @@ def log_in() -> ResponseReturnValue:
 @requires(*sorted(USER_PERMISSIONS))
 def log_out() -> ResponseReturnValue:
     """End this log-in."""
-    logins.end_session(str(session.get("login")))
+    sessions.end_session(str(session.get("login")))
     session.clear()
     return redirect("/login", 303)
 

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migrations lead to what the models say, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peewee import sort_models
+
+from patchherd import database, schema
+from patchherd.identity.models import LoginSession, Role, User
+from patchherd.settings import Settings
+from tests.services import PostgresServer
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """Settings with an empty database, opened."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'empty.db'}"
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        url = server.url(server.create_database())
+    database.configure(url)
+    yield Settings(data=tmp_path, database_url=url)
+    database.close_all()
+
+
+def tables() -> dict[str, Any]:
+    """Table -> columns (with nullability) and indexes (columns, uniqueness) of the open database."""
+    db = database.db
+    return {
+        table: (
+            sorted((column.name, column.null) for column in db.get_columns(table)),
+            sorted({(tuple(index.columns), index.unique) for index in db.get_indexes(table)}),
+        )
+        for table in db.get_tables()
+        if table != "schema_migration"
+    }
+
+
+def test_they_lead_to_the_models(settings: Settings) -> None:
+    with database.connection():
+        database.db.create_tables(sort_models(schema.all_models()))
+        wanted = tables()
+        database.db.drop_tables(schema.all_models())
+        assert tables() == {}
+    assert schema.migrate(settings)
+    assert schema.migrate(settings) == []
+    with database.connection():
+        assert tables() == wanted
+
+
+def test_each_goes_back_and_forth(settings: Settings) -> None:
+    names = schema.migrate(settings)
+    shapes = []
+    for name in reversed(names):
+        with database.connection():
+            shapes.append(tables())
+        assert schema.rollback(settings) == [name]
+    with database.connection():
+        assert tables() == {}
+    for name, shape in zip(names, reversed(shapes), strict=True):
+        assert schema.migrate(settings, name) == [name]
+        with database.connection():
+            assert tables() == shape
+
+
+def test_users_with_a_role_of_ones_own_become_viewers_on_the_way_back(settings: Settings) -> None:
+    first = "0002_sessions_and_roles"
+    schema.migrate(settings, first)
+    moment = database.now()
+    with database.connection():
+        Role.create(name="a role with a long name", permissions=["users:manage"], created_at=moment, updated_at=moment)
+        for name, role in (("ann", "a role with a long name"), ("bob", "admin")):
+            user = User.create(
+                uuid=name, username=name, role=role, password_hash="x", created_at=moment, updated_at=moment
+            )
+            LoginSession.create(key=name, user=user, created_at=moment, expires_at=moment)
+    assert schema.rollback(settings)[-1] == first
+    assert schema.migrate(settings, first) == [first]
+    with database.connection():
+        assert {user.username: user.role for user in User.select()} == {"ann": "viewer", "bob": "admin"}
+        assert [login.generation for login in LoginSession.select()] == [0, 0]
