@@ -7,16 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, jsonify
-from peewee import fn
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from peewee import Case, fn
+from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
 
 from patchherd import __version__, database
 from patchherd.database import now
 from patchherd.deployments.models import OPEN_STATES, Deployment, Job
-from patchherd.devices.views import select_devices
+from patchherd.devices.models import Device
 from patchherd.http import Room, settings
-from patchherd.identity.access import public, requires
-from patchherd.packages.patches import patch_state
+from patchherd.identity.access import current_or_none, public
+from patchherd.packages.patches import count_if, is_known
 
 room = Room("health", __name__, description="Health and metrics")
 
@@ -48,29 +48,47 @@ def readyz() -> Response:
 
 
 @room.route("/metrics")
-@requires("devices:read")
+@public("without a credential it tells the version only; figures of the fleet need devices:read")
 def metrics() -> Response:
-    """Fleet figures for Prometheus"""
+    """Prometheus metrics: fleet figures with a credential that may read devices, else the build alone"""
     registry = CollectorRegistry()
-    moment, counts = now(), dict[tuple[str, str], int]()
-    missing: dict[str, int] = {"all": 0, "security": 0}
-    for device in select_devices(settings()):
-        status, _ = patch_state(device, settings(), moment)
-        key = (device.os_family or "unknown", status)
-        counts[key] = counts.get(key, 0) + 1
-        if status != "unknown":
-            missing["all"] += device.missing or 0
-            missing["security"] += device.missing_security or 0
+    Info("patchherd_build", "Version of the server", registry=registry).info({"version": __version__})
+    principal = current_or_none()
+    if principal is not None and "devices:read" in principal.permissions:
+        _add_fleet(registry)
+        _add_deployments(registry)
+    return Response(generate_latest(registry), mimetype="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_fleet(registry: CollectorRegistry) -> None:
+    known = is_known(settings())
+    rows = (
+        Device.select(
+            fn.COALESCE(Device.os_family, "unknown"),
+            count_if(known & (Device.missing > 0)),
+            count_if(known & (Device.missing == 0)),
+            fn.COUNT(Device.id),
+            fn.COALESCE(fn.SUM(Case(None, ((known, Device.missing),), 0)), 0),
+            fn.COALESCE(fn.SUM(Case(None, ((known, Device.missing_security),), 0)), 0),
+        )
+        .where(Device.deleted_at.is_null())
+        .group_by(Device.os_family)
+        .tuples()
+    )
     labels = ["os", "patch_status"]
     devices = Gauge("patchherd_devices", "Devices by system and proven patch status", labels, registry=registry)
-    for (family, status), number in counts.items():
-        devices.labels(family, status).set(number)
     text = "Missing patches on devices whose state is known"
-    patches = Gauge("patchherd_missing_patches", text, ["kind"], registry=registry)
-    for kind, number in missing.items():
-        patches.labels(kind).set(number)
-    running = Gauge("patchherd_deployments", "Deployments by state", ["state"], registry=registry)
+    patches = Gauge("patchherd_missing_patches", text, ["os", "kind"], registry=registry)
+    for family, missing, current, total, lacking, security in rows:
+        devices.labels(family, "missing").set(missing)
+        devices.labels(family, "current").set(current)
+        devices.labels(family, "unknown").set(total - missing - current)
+        patches.labels(family, "all").set(lacking)
+        patches.labels(family, "security").set(security)
+
+
+def _add_deployments(registry: CollectorRegistry) -> None:
+    gauge = Gauge("patchherd_deployments", "Deployments by state", ["state"], registry=registry)
     rows: Any = Deployment.select(Deployment.state, fn.COUNT(Deployment.id)).group_by(Deployment.state).tuples()
     for state, number in [*((state, 0) for state in OPEN_STATES), *rows]:
-        running.labels(state).set(number)
-    return Response(generate_latest(registry), mimetype="text/plain; version=0.0.4; charset=utf-8")
+        gauge.labels(state).set(number)
