@@ -17,6 +17,7 @@ from patchherd.identity import access, cookies, ratelimit
 from patchherd.identity import api as identity
 from patchherd.identity import users_api as users
 from patchherd.inventory import api as inventory
+from patchherd.inventory import machine_api
 from patchherd.packages import api as packages
 from patchherd.settings import Settings
 from patchherd.web import site as web
@@ -60,5 +61,8 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (devices.room, versioned),
         (packages.room, versioned),
         (inventory.room, versioned),
+        (machine_api.room, {"url_prefix": "/api"}),
+        # Clients in the field take /api/v1 for the base of every path.
+        (machine_api.room, {"url_prefix": f"{settings.api_prefix}/api", "name": "machine-api-versioned"}),
         (deployments.room, versioned),
     ]

@@ -52,6 +52,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Password of the first user `admin`; empty: generated and printed once."""
 
     api_version: Annotated[str, msgspec.Meta(pattern=r"^v[0-9]+$")] = "v1"
+    """Version segment of the API's paths. The plain environment variable API_VERSION counts, too: clients in the field
+    document that name."""
     credential_prefix: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9]{1,15}$")] = "patchmon"
     """First part of enrolment token keys and host api ids, as agents in the field expect it."""
     threads: Positive = 16
@@ -136,6 +138,8 @@ def load_settings(data: Path, **overrides: Any) -> Settings:
             raise SettingsError(f"{file}: {exc}") from exc
     for name in Settings.__struct_fields__:
         text = os.environ.get(f"PATCHHERD_{name.upper()}")
+        if text is None and name == "api_version":
+            text = os.environ.get("API_VERSION")
         if text is not None:
             is_list = name == "trusted_proxies"
             values[name] = [part.strip() for part in text.split(",") if part.strip()] if is_list else text
