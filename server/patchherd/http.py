@@ -18,6 +18,7 @@ import structlog
 from flask import Flask, Response, current_app, g, request
 from flask.json.provider import JSONProvider
 from flask_smorest import Api, Blueprint
+from marshmallow import Schema, fields
 from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
@@ -27,6 +28,14 @@ from patchherd.errors import ApiError, BadRequest, TooLarge, error_body, field_e
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.http")
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Of every answer that does not say otherwise."""
 
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
@@ -41,7 +50,7 @@ class CompactJson(JSONProvider):
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         try:
             value = msgspec.json.decode(s)
-        except msgspec.DecodeError as exc:
+        except (msgspec.DecodeError, RecursionError) as exc:
             raise ValueError(str(exc)) from exc
         # PostgreSQL cannot store NUL characters, and agents in the field send some.
         escaped = "\\u0000" in s if isinstance(s, str) else b"\\u0000" in s
@@ -63,9 +72,13 @@ class Parser(FlaskParser):
     """Request parsing that answers 400, as the contracts say, with one row an invalid field."""
 
     DEFAULT_VALIDATION_STATUS = 400
+    # A misspelt filter must not select everything; a schema whose clients send more says so itself.
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None}
 
     def _raw_load_json(self, req: Any) -> Any:
         if not req.is_json:
+            if req.get_data(cache=True):
+                raise BadRequest("Not JSON", "send a JSON body with the header Content-Type: application/json")
             return missing
         try:
             return current_app.json.loads(req.get_data(cache=True))
@@ -100,8 +113,28 @@ class Room(Blueprint):
     ARGUMENTS_PARSER = Parser()
 
 
+class FieldErrorView(Schema):
+    msg = fields.String()
+    param = fields.String()
+    path = fields.String()
+    location = fields.String()
+    type = fields.String()
+    value = fields.Raw()
+
+
+class ErrorView(Schema):
+    """The one error body."""
+
+    error = fields.String(required=True)
+    message = fields.String()
+    errors = fields.List(fields.Nested(FieldErrorView))
+    detail = fields.String(required=True)
+
+
 class RestApi(Api):
     """flask-smorest with Patchherd's error body."""
+
+    ERROR_SCHEMA = ErrorView
 
     def handle_http_exception(self, error: HTTPException) -> Any:
         if error.response is not None:
@@ -153,6 +186,8 @@ class EdgeMiddleware:
         if not self.proxies or not self._trusted(environ.get("REMOTE_ADDR", "")):
             return
         for hop in reversed([part.strip() for part in forwarded.split(",") if part.strip()]):
+            if not _is_address(hop):
+                break
             environ["REMOTE_ADDR"] = hop
             if not self._trusted(hop):
                 break
@@ -172,12 +207,17 @@ class EdgeMiddleware:
 
     def _inflate(self, environ: dict[str, Any]) -> bytes:
         """The inflated body; raises TooLarge over the limit, BadRequest for what is no gzip."""
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        if length > self.limit:
+        length = environ.get("CONTENT_LENGTH") or ""
+        if not length and not environ.get("wsgi.input_terminated"):
+            length = "0"
+        if length and not length.isdecimal():
+            raise BadRequest("Malformed Content-Length header")
+        packed = environ["wsgi.input"].read(min(int(length or self.limit + 1), self.limit + 1))
+        if len(packed) > self.limit:
             raise TooLarge
         inflater = zlib.decompressobj(wbits=31)
         try:
-            body = inflater.decompress(environ["wsgi.input"].read(length), self.limit + 1)
+            body = inflater.decompress(packed, self.limit + 1)
         except zlib.error as exc:
             raise BadRequest("Malformed gzip body") from exc
         if len(body) > self.limit:
@@ -187,9 +227,17 @@ class EdgeMiddleware:
         return body
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _refuse(start_response: StartResponse, status: str, error: ApiError) -> list[bytes]:
     body = msgspec.json.encode(error.body())
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *HEADERS.items()])
     return [body]
 
 
@@ -218,7 +266,8 @@ def install(app: Flask, settings: Settings) -> None:
         return response
 
     @app.errorhandler(peewee.DataError)
-    def answer_unstorable(error: peewee.DataError) -> Response:
+    @app.errorhandler(OverflowError)  # a number that SQLite cannot take
+    def answer_unstorable(error: Exception) -> Response:
         log.warning("value refused by the database", method=request.method, path=request.path)
         return answer_error(BadRequest("Bad request", "a value is too long, too large or malformed"))
 
@@ -230,11 +279,8 @@ def install(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        headers = response.headers
-        headers.setdefault("X-Content-Type-Options", "nosniff")
-        headers.setdefault("X-Frame-Options", "DENY")
-        headers.setdefault("Referrer-Policy", "same-origin")
-        headers.setdefault("Cache-Control", "no-store")
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         log.debug(
             "request",
             method=request.method,

@@ -9,28 +9,22 @@ from typing import Any
 import marshmallow as ma
 from marshmallow import validate
 
+from patchherd.devices.registry import MAX_ID
+from patchherd.devices.schemas import Reference
+
 STATES = ["queued", "running", "succeeded", "failed", "canceled"]
-
-
-class DeviceReference(ma.fields.Field[Any]):
-    """A device or group: integer id, UUID or name."""
-
-    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int | str:
-        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
-            raise ma.ValidationError("Not an id or a name.")
-        return value
 
 
 class Targets(ma.Schema):
     """Which devices."""
 
     devices = ma.fields.List(
-        DeviceReference(metadata={"description": "id, agent id or host name", "type": "string"}),
+        Reference(metadata={"description": "id, agent id or host name", "type": "string"}),
         load_default=list,
         validate=validate.Length(max=10_000),
     )
     groups = ma.fields.List(
-        DeviceReference(metadata={"description": "id or name", "type": "string"}),
+        Reference(metadata={"description": "id or name", "type": "string"}),
         load_default=list,
         validate=validate.Length(max=100),
     )
@@ -67,10 +61,12 @@ class NewScan(Targets):
 
 class DeploymentQuery(ma.Schema):
     state = ma.fields.String(validate=validate.OneOf(STATES))
-    before = ma.fields.Integer(validate=validate.Range(min=1), metadata={"description": "smallest id seen"})
+    before = ma.fields.Integer(validate=validate.Range(min=1, max=MAX_ID), metadata={"description": "smallest id seen"})
     limit = ma.fields.Integer(load_default=50, validate=validate.Range(min=1, max=500))
 
 
 class EventQuery(ma.Schema):
-    after = ma.fields.Integer(load_default=0, validate=validate.Range(min=0), metadata={"description": "last id seen"})
+    after = ma.fields.Integer(
+        load_default=0, validate=validate.Range(min=0, max=MAX_ID), metadata={"description": "last id seen"}
+    )
     limit = ma.fields.Integer(load_default=500, validate=validate.Range(min=1, max=5000))

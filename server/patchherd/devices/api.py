@@ -11,6 +11,7 @@ from flask import Response, jsonify
 from patchherd.database import now
 from patchherd.devices import changes, registry, views
 from patchherd.devices.schemas import DeviceChange, DeviceQuery, LegacyDevices, LegacyQuery
+from patchherd.errors import invalid
 from patchherd.http import Room, settings
 from patchherd.identity.access import requires
 
@@ -24,9 +25,20 @@ room = Room("devices", __name__, description="Devices")
 @legacy.response(200, LegacyDevices)
 def list_legacy_devices(query: dict[str, Any]) -> dict[str, Any]:
     """List registered devices"""
+    if "status" in query:
+        query["status"] = _legacy_status(query["status"])
     moment = now()
     rows = [views.patch_management_view(row, settings(), moment) for row in views.select_devices(settings(), **query)]
     return {"count": len(rows), "devices": rows}
+
+
+def _legacy_status(text: str) -> str:
+    """The states that clients of the Patch Management API mean: it has two, and calls OFFLINE what never came."""
+    meant = {"ONLINE": "online", "OFFLINE": "offline,unknown"}
+    try:
+        return ",".join(meant[value.upper()] for value in views.split_values(text))
+    except KeyError:
+        raise invalid("status", "ONLINE or OFFLINE is needed", "query", text) from None
 
 
 @room.route("/devices")

@@ -13,9 +13,9 @@ from patchherd.devices.registry import clean_address, find_group
 from patchherd.errors import BadRequest, invalid
 from patchherd.identity import audit
 
-_HOST_NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?$")
-_USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}$")
-_PATH = re.compile(r"^/[A-Za-z0-9_./-]{1,200}$")
+_HOST_NAME = re.compile(r"^(?![0-9.]+\Z)[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\Z")
+_USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\Z")
+_PATH = re.compile(r"^/[A-Za-z0-9_./-]{1,200}\Z")
 
 
 def change_device(device: Device, body: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ def change_device(device: Device, body: dict[str, Any]) -> None:
     Raises BadRequest that names the field, NotFound for an unknown group; then nothing is changed. Connection values
     become SSH arguments and Ansible variables, so they are held to strict forms.
     """
-    _check_connection(body)
+    body = _checked(body)
     columns = {name: value for name, value in body.items() if name != "groups"}
     groups = [find_group(reference) for reference in body["groups"]] if "groups" in body else None
     before = {name: getattr(device, name) for name in columns}
@@ -37,14 +37,18 @@ def change_device(device: Device, body: dict[str, Any]) -> None:
         audit.record("device.update", "device", device.uuid, before=before, after=body)
 
 
-def _check_connection(body: dict[str, Any]) -> None:
+def _checked(body: dict[str, Any]) -> dict[str, Any]:
+    """The same change with its address in canonical form."""
     address, user, python = body.get("address"), body.get("remote_user"), body.get("python")
-    if address is not None and not (clean_address(address) or _HOST_NAME.match(address)):
-        raise invalid("address", "an IP address or a host name is needed", value=address)
+    if address is not None:
+        body = {**body, "address": clean_address(address) or address}
+        if not (clean_address(address) or _HOST_NAME.match(address)):
+            raise invalid("address", "an IP address or a host name is needed", value=address)
     if user is not None and not _USER.match(user):
         raise invalid("remote_user", "letters, digits and _ . @ \\ - are allowed, not starting with a sign", value=user)
     if python is not None and not _PATH.match(python):
         raise invalid("python", "an absolute path is needed", value=python)
+    return body
 
 
 def delete_device(device: Device) -> None:

@@ -12,6 +12,8 @@ from patchherd.devices.models import Device
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
+NAME_COLUMNS = (Device.id, Device.hostname, Device.friendly_name)
+"""What `inventory_names` reads."""
 
 RESERVED = frozenset({"localhost", "all", "ungrouped", "127.0.0.1"})
 """Names that mean something else to Ansible: what is meant for the machine it runs on must not go to a device."""

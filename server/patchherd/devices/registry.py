@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,9 @@ DEBIAN_IDS = frozenset({"debian", "ubuntu", "linuxmint", "raspbian", "pop", "pro
 REDHAT_IDS = frozenset(
     {"rhel", "redhat", "rocky", "almalinux", "alma", "centos", "fedora", "ol", "oracle", "amzn", "scientific"}
 )
+
+MAX_ID = 2**31 - 1
+"""No row has a higher id: PostgreSQL's integer."""
 
 _SSH_KEY = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,3000}={0,2}$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -58,20 +61,54 @@ def find_device(reference: int | str) -> Device:
 
     Raises NotFound; Gone for a deleted one; Conflict for a host name that several devices have.
     """
-    text = str(reference).strip().strip('"')
-    if text.isdigit():
-        found = list(Device.select().where(Device.id == int(text)).limit(1)) if len(text) < 10 else []
-    elif len(text) == 36 and text.count("-") == 4:
-        found = list(Device.select().where(Device.uuid == text.lower()))
-    else:
-        found = list(Device.select().where((Device.hostname == text) & Device.deleted_at.is_null()).limit(2))
-        if len(found) > 1:
-            raise Conflict("Ambiguous host name", f"several devices are called {text}: use the id")
+    return find_devices([reference])[0]
+
+
+def find_devices(references: Sequence[int | str], columns: Iterable[peewee.Field] = ()) -> list[Device]:
+    """The device of each reference, with all or only these columns. Raises what `find_device` does."""
+    texts = [str(reference).strip().strip('"') for reference in references]
+    keys = [_reference_key(text) for text in texts]
+    known: dict[tuple[str, str], list[Device]] = {}
+    for kind in ("id", "uuid", "name"):
+        for part in chunked(sorted({text for own, text in keys if own == kind}), 2):
+            for device in Device.select(*columns).where(_referred(kind, part)):
+                name = {"id": str(device.id), "uuid": device.uuid, "name": device.hostname or device.friendly_name}
+                known.setdefault((kind, name[kind]), []).append(device)
+    return [_only(known.get(key, []), text) for key, text in zip(keys, texts, strict=True)]
+
+
+def _referred(kind: str, texts: list[str]) -> Any:
+    if kind == "id":
+        return Device.id.in_([int(text) for text in texts])
+    return Device.uuid.in_(texts) if kind == "uuid" else has_name(texts)
+
+
+def has_name(names: list[str]) -> Any:
+    """The condition for living devices whose views show one of these host names."""
+    unnamed = Device.hostname.is_null() & Device.friendly_name.in_(names)
+    return Device.deleted_at.is_null() & (Device.hostname.in_(names) | unnamed)
+
+
+def _reference_key(text: str) -> tuple[str, str]:
+    """What kind of reference this is, and its canonical form."""
+    if is_number(text):
+        return "id", str(min(int(text), MAX_ID))
+    return ("uuid", text.lower()) if len(text) == 36 and text.count("-") == 4 else ("name", text)
+
+
+def _only(found: list[Device], text: str) -> Device:
     if not found:
         raise NotFound("Device not found", f"no device {text[:80]}")
+    if len(found) > 1:
+        raise Conflict("Ambiguous host name", f"several devices are called {text[:80]}: use the id")
     if found[0].deleted_at is not None:
-        raise Gone("Device deleted", f"device {text} was deleted")
+        raise Gone("Device deleted", f"device {text[:80]} was deleted")
     return found[0]
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a non-negative integer in ASCII digits, not too long to be converted."""
+    return text.isascii() and text.isdigit() and len(text) <= 100
 
 
 def touch_heartbeat(device_id: int, moment: datetime | None = None) -> None:
@@ -115,6 +152,8 @@ def clean_address(value: Any) -> str | None:
         address = ipaddress.ip_address(str(value).strip())
     except ValueError:
         return None
+    if getattr(address, "scope_id", None):  # means something on the host itself only, and may be any text
+        return None
     mapped = getattr(address, "ipv4_mapped", None)
     address = mapped or address
     return None if address.is_unspecified or address.is_multicast else str(address)
@@ -144,12 +183,10 @@ def create_group(name: str, description: str = "", color: str = "#3B82F6") -> De
 
 
 def find_group(reference: int | str) -> DeviceGroup:
-    """The group with this id, UUID or name. Raises NotFound."""
+    """The group with this id, UUID or name; a number is an id first. Raises NotFound."""
     text = str(reference)
-    where = (DeviceGroup.uuid == text) | (DeviceGroup.name == text)
-    if text.isdigit() and len(text) < 10:
-        where = where | (DeviceGroup.id == int(text))
-    group = DeviceGroup.get_or_none(where)
+    group = DeviceGroup.get_or_none(DeviceGroup.id == min(int(text), MAX_ID)) if is_number(text) else None
+    group = group or DeviceGroup.get_or_none((DeviceGroup.uuid == text) | (DeviceGroup.name == text))
     if group is None:
         raise NotFound("Host group not found", f"no group {text[:80]}")
     return group

@@ -4,8 +4,30 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import marshmallow as ma
 from marshmallow import validate
+
+from patchherd.devices.registry import MAX_ID
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class Reference(ma.fields.Field[Any]):
+    """A device or group: integer id, UUID or name."""
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> int | str:
+        if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
+            raise ma.ValidationError("Not an id or a name.")
+        return value
+
+
+def one_line(text: str) -> None:
+    """Refuse control characters."""
+    if _CONTROL.search(text):
+        raise ma.ValidationError("Control characters are not allowed.")
 
 
 class LegacyQuery(ma.Schema):
@@ -24,13 +46,15 @@ class DeviceQuery(ma.Schema):
     """Filters and page of the native device list."""
 
     agent_id = ma.fields.String()
-    status = ma.fields.String(validate=validate.OneOf(["online", "offline", "ONLINE", "OFFLINE"]))
+    status = ma.fields.String(validate=validate.OneOf(["online", "offline", "unknown"]))
     hostname = ma.fields.String()
     ip_address = ma.fields.String()
     group = ma.fields.String()
     os_family = ma.fields.String()
     search = ma.fields.String(validate=validate.Length(min=1, max=100))
-    after = ma.fields.Integer(load_default=0, validate=validate.Range(min=0), metadata={"description": "last id seen"})
+    after = ma.fields.Integer(
+        load_default=0, validate=validate.Range(min=0, max=MAX_ID), metadata={"description": "last id seen"}
+    )
     limit = ma.fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
 
 
@@ -57,13 +81,17 @@ class LegacyDevices(ma.Schema):
 class DeviceChange(ma.Schema):
     """What an operator may set on a device."""
 
-    friendly_name = ma.fields.String(validate=validate.Length(min=1, max=255))
+    friendly_name = ma.fields.String(validate=[validate.Length(min=1, max=255), validate.Regexp(r".*\S"), one_line])
     notes = ma.fields.String(validate=validate.Length(max=10_000))
     approved = ma.fields.Boolean()
-    groups = ma.fields.List(ma.fields.String(), metadata={"description": "ids or names; replaces the memberships"})
+    groups = ma.fields.List(
+        Reference(metadata={"type": "string"}),
+        validate=validate.Length(max=1000),
+        metadata={"description": "ids or names; replaces the memberships"},
+    )
     connection = ma.fields.String(allow_none=True, validate=validate.OneOf(["ssh", "psrp", "winrm"]))
     address = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=253))
-    port = ma.fields.Integer(allow_none=True, validate=validate.Range(min=1, max=65535))
+    port = ma.fields.Integer(strict=True, allow_none=True, validate=validate.Range(min=1, max=65535))
     remote_user = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=64))
     become = ma.fields.Boolean(allow_none=True)
     shell = ma.fields.String(allow_none=True, validate=validate.OneOf(["sh", "powershell", "cmd"]))

@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from werkzeug.http import http_date
 
-from patchherd.database import now
+from patchherd.database import chunked, now
 from patchherd.devices.ansible import connection_facts
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
-from patchherd.devices.registry import clean_address, find_group, is_online
-from patchherd.errors import invalid
+from patchherd.devices.registry import clean_address, find_group, has_name, is_online
 from patchherd.settings import Settings
 
 LIST_COLUMNS = [
@@ -49,19 +50,20 @@ def select_devices(
 ) -> list[Device]:
     """Devices that are not deleted, by id. Filters of different kinds are ANDed, the values of one kind ORed.
 
-    Raises BadRequest for an unknown status, NotFound for an unknown group.
+    `status` names agent states: online, offline, unknown (never heard of). Raises NotFound for an unknown group.
     """
     query = Device.select(*LIST_COLUMNS).where(Device.deleted_at.is_null()).order_by(Device.id)
     if ids := split_values(agent_id):
         query = query.where(Device.uuid.in_([value.lower() for value in ids]))
     if names := split_values(hostname):
-        query = query.where(Device.hostname.in_(names))
+        query = query.where(has_name(names))
     if addresses := split_values(ip_address):
         query = query.where(Device.ip_address.in_([clean_address(value) or value for value in addresses]))
     if families := split_values(os_family):
         query = query.where(Device.os_family.in_(families))
-    if status:
-        query = query.where(_status_condition(status, settings.online_seconds))
+    if states := split_values(status):
+        conditions = _status_conditions(settings.online_seconds)
+        query = query.where(reduce(or_, [conditions[name] for name in states]))
     if group:
         members = GroupMember.select(GroupMember.device).where(GroupMember.group == find_group(group))
         query = query.where(Device.id.in_(members))
@@ -79,14 +81,20 @@ def select_devices(
     return list(query)
 
 
-def _status_condition(status: str, online_seconds: int) -> Any:
+def _status_conditions(online_seconds: int) -> dict[str, Any]:
     limit = now() - timedelta(seconds=online_seconds)
-    wanted = status.strip().strip("\"'").upper()
-    if wanted == "ONLINE":
-        return Device.last_heartbeat >= limit
-    if wanted == "OFFLINE":
-        return Device.last_heartbeat.is_null() | (Device.last_heartbeat < limit)
-    raise invalid("status", "ONLINE or OFFLINE is needed", "query", status)
+    return {
+        "online": Device.last_heartbeat >= limit,
+        "offline": Device.last_heartbeat < limit,
+        "unknown": Device.last_heartbeat.is_null(),
+    }
+
+
+def agent_status(device: Device, settings: Settings, moment: datetime) -> str:
+    """online, offline, or unknown while the device's agent was never heard of."""
+    if device.last_heartbeat is None:
+        return "unknown"
+    return "online" if is_online(device, settings.online_seconds, moment) else "offline"
 
 
 def rfc1123(moment: datetime | None) -> str | None:
@@ -113,8 +121,7 @@ def patch_management_view(device: Device, settings: Settings, moment: datetime) 
 
 
 def native_view(device: Device, settings: Settings, moment: datetime, groups: list[str]) -> dict[str, Any]:
-    """A device as the native API shows it. `status` is about the agent, `patch` about what is proven of its patches."""
-    online = is_online(device, settings.online_seconds, moment)
+    """A device as the native API shows it; `status` is about its agent."""
     return {
         "id": device.id,
         "agent_id": device.uuid,
@@ -131,7 +138,7 @@ def native_view(device: Device, settings: Settings, moment: datetime, groups: li
         "kernel_running": device.kernel_running,
         "kernel_installed": device.kernel_installed,
         "state": state(device),
-        "status": "online" if online else "unknown" if device.last_heartbeat is None else "offline",
+        "status": agent_status(device, settings, moment),
         "last_heartbeat": device.last_heartbeat,
         "last_report": device.last_report,
         "created_at": device.created_at,
@@ -156,15 +163,10 @@ def host_keys_changed(device: Device) -> bool:
 
 
 def group_names(device_ids: Iterable[int]) -> dict[int, list[str]]:
-    """Device id -> names of its groups, in one query."""
-    rows = (
-        GroupMember.select(GroupMember.device, DeviceGroup.name)
-        .join(DeviceGroup)
-        .where(GroupMember.device.in_(list(device_ids)))
-        .order_by(DeviceGroup.name)
-        .tuples()
-    )
+    """Device id -> names of its groups."""
     found: dict[int, list[str]] = {}
-    for device, name in rows:
-        found.setdefault(device, []).append(name)
+    rows = GroupMember.select(GroupMember.device, DeviceGroup.name).join(DeviceGroup).order_by(DeviceGroup.name)
+    for part in chunked(list(device_ids), 1):
+        for device, name in rows.where(GroupMember.device.in_(part)).tuples():
+            found.setdefault(device, []).append(name)
     return found

@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec
 
 from patchherd.database import now
 from patchherd.devices.ansible import connection_facts
-from patchherd.devices.naming import inventory_names
-from patchherd.devices.registry import is_online
-from patchherd.devices.views import group_names, select_devices, state
+from patchherd.devices.models import Device
+from patchherd.devices.naming import NAME_COLUMNS, inventory_names
+from patchherd.devices.views import agent_status, group_names, select_devices, state
 from patchherd.packages.patches import patch_state
 from patchherd.settings import Settings
 
@@ -27,17 +28,17 @@ def all_hosts(
     status: str | None = None,
     patch_status: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Every device that is not deleted and fits the filters, pending ones included, in three queries."""
+    """Every device that is not deleted and fits the filters, pending ones included; a fixed number of queries."""
     moment = now()
     devices = select_devices(settings, group=group, os_family=os_family, hostname=hostname, status=status)
-    names = inventory_names(devices)
+    # A device has one name, whatever filter selects it.
+    names = inventory_names(Device.select(*NAME_COLUMNS).where(Device.deleted_at.is_null()))
     groups = group_names([device.id for device in devices])
     hosts = []
     for device in devices:
         proven, _ = patch_state(device, settings, moment)
         if patch_status and proven != patch_status:
             continue
-        online = is_online(device, settings.online_seconds, moment)
         known = proven != "unknown"
         hosts.append(
             {
@@ -46,15 +47,15 @@ def all_hosts(
                 "name": names[device.id],
                 "hostname": device.hostname or device.friendly_name,
                 "friendly_name": device.friendly_name,
-                "address": device.address or device.ip_address,
+                "address": (device.address or device.ip_address) if device.approved else None,
                 "os_family": device.os_family,
                 "os_id": device.os_id,
                 "os_name": device.os_name,
                 "os_version": device.os_version,
-                "os_major": (device.os_version_id or device.os_version or "").split(".")[0] or None,
+                "os_major": _major(device.os_version_id or device.os_version),
                 "architecture": device.os_architecture,
                 "state": state(device),
-                "status": "online" if online else "unknown" if device.last_heartbeat is None else "offline",
+                "status": agent_status(device, settings, moment),
                 "patch_status": proven,
                 "missing": device.missing if known else None,
                 "security": device.missing_security if known else None,
@@ -65,6 +66,11 @@ def all_hosts(
             }
         )
     return hosts
+
+
+def _major(version: str | None) -> str | None:
+    """12 of `12 (bookworm)`, 22 of `22.04`."""
+    return re.split(r"[.\s]", version or "")[0] or None
 
 
 def encode(hosts: list[dict[str, Any]]) -> tuple[bytes, str]:

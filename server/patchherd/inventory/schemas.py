@@ -9,7 +9,7 @@ from marshmallow import validate
 
 
 class InventoryQuery(ma.Schema):
-    """Filters; values of one kind may be comma-separated."""
+    """Filters; host names and families may be comma-separated."""
 
     group = ma.fields.String()
     os_family = ma.fields.String()
