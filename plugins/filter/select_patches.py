@@ -168,7 +168,9 @@ def select_patches(report_encoded, plan=None, only="all", packages=()):
             left_out.append({"package": package, "candidate": candidate, "reason": reason})
         else:
             install[specification[0]] = specification[1]
-    blocked, problems = "", "; ".join(report.get("problems") or [])
+    # Packages that are installed incompletely are for the package manager to complete, and no doubt about the others.
+    stated = [text for text in report.get("problems") or [] if not text.startswith("not completely installed: ")]
+    blocked, problems = "", "; ".join(stated)
     if not report.get("metadataUpdated"):
         blocked = "what this host misses is unknown: " + (problems or "its package metadata has never been refreshed")
     elif problems and not install and (plan is None or left_out):

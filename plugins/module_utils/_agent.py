@@ -17,6 +17,7 @@ import argparse
 import fcntl
 import gzip
 import hashlib
+import http.client
 import itertools
 import json
 import os
@@ -44,6 +45,7 @@ COLLECT_EVERY = 3600
 HEARTBEAT_EVERY = 240  # the server calls a host online for 300 s after a sign of life
 METADATA_HOURS = 4
 GATED_HASHES = ("packagesHash", "reposHash", "interfacesHash", "hostnameHash")
+MAX_AGENT_BYTES = 2 * 1024 * 1024
 
 
 class AgentError(Exception):
@@ -95,11 +97,14 @@ def read_json(path, default):
         return default
 
 
-def write_private(path, data):
-    """Replace a file atomically with bytes only its owner can read."""
+def write_private(path, data, like=None):
+    """Replace a file atomically with bytes only its owner can read, or with mode and owner of the status `like`."""
     temporary = path + ".new"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as handle:
+        if like is not None:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchmod(descriptor, like.st_mode & 0o7777)
         handle.write(data)
         handle.flush()
         os.fsync(handle.fileno())
@@ -227,6 +232,13 @@ def parse_dpkg(text):
 
 # deb-triggers(5): a package that waits for triggers is installed; these are not, whatever version dpkg shows for them
 DPKG_BROKEN = ("half-configured", "unpacked", "half-installed")
+
+def broken_problems(packages):
+    """One sentence about the packages that an interrupted or failed run of dpkg has left behind; [] without such."""
+    names = ["%s (%s)" % (package["name"], package["broken"]) for package in packages if "broken" in package]
+    more = " and %d more" % (len(names) - 20) if len(names) > 20 else ""
+    return ["not completely installed: %s%s" % (", ".join(names[:20]), more)] if names else []
+
 
 DPKG_FORMAT = ("${binary:Package}\\t${Package}\\t${Architecture}\\t${Version}\\t${source:Package}\\t"
                "${db:Status-Want}\\t${db:Status-Status}\\n")
@@ -419,6 +431,7 @@ class Apt:
         if code:
             raise AgentError("dpkg-query failed: " + err.strip())
         installed = parse_dpkg(out)
+        self.problems.extend(broken_problems(package for _query, package in installed))
         updated = self.metadata(refresh, hours)
         native = run(["dpkg", "--print-architecture"])[1].strip()
         code, out, err = run(["apt-cache"] + self.options + ["policy"] + [query for query, _package in installed], 180)
@@ -861,6 +874,50 @@ def uptime(seconds):
     return ", ".join(text) or "0 minutes"
 
 
+LIBRARY_PATHS = ("/usr/", "/lib", "/bin/", "/sbin/", "/opt/")
+
+
+def maps_deleted_code(maps):
+    """Whether a process runs code of a file that has been replaced or removed since; `maps` as in /proc/PID/maps."""
+    for line in maps.splitlines():
+        fields = line.split(None, 5)
+        if len(fields) == 6 and "x" in fields[1] and fields[5].endswith(" (deleted)") \
+                and fields[5].startswith(LIBRARY_PATHS):
+            return True
+    return False
+
+
+def unit_of(cgroups):
+    """The system service that a process belongs to, from /proc/PID/cgroup; None for a login session or a container."""
+    for line in cgroups.splitlines():
+        path = line.split(":", 2)[-1]
+        match = re.match(r"^/system\.slice/(?:[^/]+\.slice/)*([^/]+\.service)(?:/|$)", path)
+        if match:
+            return match.group(1)
+    return None
+
+
+def services_to_restart(proc="/proc", limit=100, seconds=10):
+    """Services, else names of processes, that still run code which an update has replaced.
+
+    Only what this user may read is seen, and only processes of this system, not those of its containers. At most
+    `limit` names, found within `seconds`.
+    """
+    def link(pid):
+        try:
+            return os.readlink("%s/%s/ns/pid" % (proc, pid))
+        except OSError:
+            return None
+
+    found, own, deadline = set(), link("self"), time.time() + seconds
+    for pid in sorted(filter(str.isdigit, os.listdir(proc)), key=int):
+        if len(found) >= limit or time.time() > deadline:
+            break
+        if link(pid) == own and maps_deleted_code(read_text("%s/%s/maps" % (proc, pid))):
+            found.add(unit_of(read_text("%s/%s/cgroup" % (proc, pid))) or read_text("%s/%s/comm" % (proc, pid), "?"))
+    return sorted(found)
+
+
 def selinux():
     """`enabled`, `permissive` or `disabled`."""
     return {"1": "enabled", "0": "permissive"}.get(read_text("/sys/fs/selinux/enforce"), "disabled")
@@ -912,7 +969,7 @@ def collect(refresh="auto", refresh_hours=METADATA_HOURS):
         "systemUptime": uptime(float((read_text("/proc/uptime") or "0").split()[0])),
         "loadAverage": [round(load, 2) for load in os.getloadavg()],
         "bootId": read_text("/proc/sys/kernel/random/boot_id"), "needsReboot": reason is not None,
-        "rebootReason": reason, "sshHostKeys": ssh_host_keys(),
+        "rebootReason": reason, "servicesToRestart": services_to_restart(), "sshHostKeys": ssh_host_keys(),
     }
     report.update(hardware())
     report.update(network())
@@ -928,7 +985,7 @@ def digest(value):
 def report_hashes(report):
     """Hashes that tell what changed between two reports; `stateHash` covers what has no hash of its own on the wire."""
     keys = ("needsReboot", "rebootReason", "bootId", "kernelVersion", "installedKernelVersion", "problems", "osVersion",
-            "selinuxStatus", "sshHostKeys", "agentVersion")
+            "selinuxStatus", "sshHostKeys", "servicesToRestart", "agentVersion")
     state = [report[key] for key in keys] + [report["metadataUpdated"] is None]
     return {"packagesHash": digest(report["packages"]), "reposHash": digest(report["repositories"]),
             "interfacesHash": digest([report["ip"], report["networkInterfaces"]]),
@@ -1005,13 +1062,38 @@ class Client:
         AgentError.
         """
         data = gzip.compress(json.dumps(body, separators=(",", ":")).encode(), 6)
-        headers = dict(self.headers, **{"Content-Encoding": "gzip"})
-        for attempt in range(self.ATTEMPTS):
-            request = urllib.request.Request(self.base + path, data=data, headers=headers, method="POST")
+        return self.decoded(path, self.request(path, data, {"Content-Encoding": "gzip"}, self.ATTEMPTS))
+
+    def get(self, path):
+        """GET a JSON document, once. Raises AgentError."""
+        return self.decoded(path, self.request(path))
+
+    def decoded(self, path, content):
+        """The JSON object that an answer holds. Raises AgentError."""
+        try:
+            answer = json.loads(content.decode("utf-8", "replace") or "{}")
+        except ValueError as error:
+            raise AgentError("%s did not answer with JSON: %s" % (self.base + path, error))
+        if not isinstance(answer, dict):
+            raise AgentError("%s did not answer with a JSON object" % (self.base + path))
+        return answer
+
+    def request(self, path, data=None, headers=None, attempts=1, limit=16 * 1024 * 1024):
+        """Bytes of an answer, at most `limit` of them: a POST with data, else a GET. Raises AgentError."""
+        headers = dict(self.headers, **(headers or {}))
+        for attempt in range(attempts):
+            request = urllib.request.Request(self.base + path, data=data, headers=headers)
             wait = self.FIRST_DELAY * 2 ** attempt * (0.5 + self.jitter.random())
             try:
                 with self.opener.open(request, timeout=60) as answer:
-                    return json.loads(answer.read().decode("utf-8", "replace") or "{}")
+                    announced = answer.headers.get("Content-Length")
+                    content = answer.read(limit + 1)
+                if len(content) > limit:
+                    raise AgentError("%s answered with more than %d bytes" % (self.base + path, limit))
+                # A read with a limit does not notice by itself that the connection ended early.
+                if announced is None or not announced.isdigit() or int(announced) == len(content):
+                    return content
+                problem = "%s: the answer is cut short" % (self.base + path)
             except urllib.error.HTTPError as error:
                 text = error.read(2000).decode("utf-8", "replace").strip()
                 problem = "%s answered %d: %s" % (self.base + path, error.code, text or error.reason)
@@ -1019,14 +1101,12 @@ class Client:
                     raise AgentError(problem)
                 asked = error.headers.get("Retry-After", "")
                 wait = max(wait, min(float(asked), 300.0)) if asked.isdigit() else wait
-            except ValueError as error:
-                raise AgentError("%s did not answer with JSON: %s" % (self.base + path, error))
-            except OSError as error:
+            except (OSError, http.client.HTTPException) as error:
                 reason = getattr(error, "reason", error)
                 problem = "cannot reach %s: %s" % (self.base + path, reason)
                 if isinstance(reason, ssl.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
                     raise AgentError(problem)
-            if attempt + 1 < self.ATTEMPTS:
+            if attempt + 1 < attempts:
                 time.sleep(wait)
         raise AgentError(problem)
 
@@ -1034,12 +1114,14 @@ class Client:
 def send_full(client, report, state_dir):
     """Send a report; keep it in the spool when that fails, and remember its hashes once the server has taken it."""
     spool = os.path.join(state_dir, "spool.json")
+    hashes = report_hashes(report)
     try:
-        answer = client.post("/hosts/update", report)
+        # The hashes of what is sent, so that the next ping with the same ones needs nothing more.
+        answer = client.post("/hosts/update", dict(report, hashes={key: hashes[key] for key in GATED_HASHES}))
     except AgentError:
         write_private(spool, json.dumps(report).encode())
         raise
-    state = {"hashes": report_hashes(report), "sent": time.time(), "collected": time.time(),
+    state = {"hashes": hashes, "sent": time.time(), "collected": time.time(),
              "fingerprint": fingerprint(), "metadataUpdated": report["metadataUpdated"]}
     write_private(os.path.join(state_dir, "state.json"), json.dumps(state).encode())
     if os.path.exists(spool):
@@ -1082,6 +1164,44 @@ def run_once(client, state_dir, full=False, refresh="auto", hours=METADATA_HOURS
     return "full"
 
 
+def version_key(text):
+    """Sort key of a version of the agent, None for what is not digits and dots."""
+    return tuple(map(int, text.split("."))) if re.match(r"^\d{1,6}(\.\d{1,6}){0,5}$", str(text)) else None
+
+
+def self_update(client, path):
+    """Replace the file `path`, an agent, by the server's newer one, if the server wants that; return its version.
+
+    None when there is nothing to do. The SHA-256 that the server announces must fit, the version must be newer than
+    this one, and the connection must be verified: over plain HTTP only this machine itself is believed. Raises
+    AgentError; the file is then as it was.
+    """
+    offer = client.get("/hosts/agent/version?os=linux&currentVersion=" + VERSION)
+    version = version_key(offer.get("latestVersion"))
+    if offer.get("autoUpdate") is not True or version is None or version <= version_key(VERSION):
+        return None
+    address = urllib.parse.urlsplit(client.base)
+    if address.scheme != "https" and address.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise AgentError("an update of the agent is only taken over https")
+    content = client.request("/hosts/agent/download?os=linux", limit=MAX_AGENT_BYTES)
+    got = hashlib.sha256(content).hexdigest()
+    if got != offer.get("hash"):
+        raise AgentError("the new agent is not what the server announced: %s instead of %s" % (got, offer.get("hash")))
+    named = re.search(br'^VERSION = "([^"]+)"', content, re.M)
+    try:
+        compile(content, path, "exec")
+    except (SyntaxError, ValueError) as error:
+        raise AgentError("the new agent does not run on this Python: %s" % error)
+    if named is None or named.group(1).decode("ascii", "replace") != offer["latestVersion"]:
+        raise AgentError("the new agent is not version %s" % offer["latestVersion"])
+    status = os.stat(path)
+    try:
+        write_private(path, content, status)
+    except OSError as error:
+        raise AgentError("cannot replace %s: %s" % (path, error.strerror))
+    return offer["latestVersion"]
+
+
 def locked(state_dir):
     """Hold the agent's lock; two rounds at once would fight over the package manager."""
     handle = open(os.path.join(state_dir, "lock"), "w")
@@ -1114,6 +1234,7 @@ NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectHome=read-only
 ProtectSystem=full
+ReadWritePaths={directory}
 """
 TIMER = """\
 [Unit]
@@ -1140,7 +1261,7 @@ def install(config_path):
         raise AgentError("the paths of interpreter, agent and configuration must be plain: " + " ".join(words))
     command = " ".join(words)
     if os.path.isdir("/run/systemd/system"):
-        for name, text in (("service", SERVICE.format(command=command + " --once")),
+        for name, text in (("service", SERVICE.format(command=command + " --once", directory=os.path.dirname(agent))),
                            ("timer", TIMER.format(seconds=HEARTBEAT_EVERY))):
             with open("%s/patchherd-agent.%s" % (UNITS, name), "w") as handle:
                 handle.write(text)
@@ -1208,11 +1329,20 @@ def one_round(arguments):
     state_dir = state_directory()
     client = Client(load_config(arguments.config))
     with locked(state_dir):
-        return run_once(client, state_dir, arguments.full, arguments.refresh, arguments.refresh_hours)
+        sent = run_once(client, state_dir, arguments.full, arguments.refresh, arguments.refresh_hours)
+        if sent == "full":  # at least once a day, and not with every sign of life
+            try:
+                version = self_update(client, os.path.abspath(__file__))
+            except AgentError as error:
+                print("patchherd: not updated: %s" % error, file=sys.stderr, flush=True)
+            else:
+                sent += "; version %s of the agent runs from the next time on" % version if version else ""
+        return sent
 
 
 def loop(arguments):
-    """Rounds without end; a failed one is told and the next one tries again."""
+    """Rounds without end; a failed one is told and the next one tries again, an updated agent starts anew."""
+    before = modified(__file__)
     time.sleep(random.Random(machine_id() or socket.gethostname()).random() * min(30, arguments.loop))
     while True:
         try:
@@ -1220,6 +1350,8 @@ def loop(arguments):
         except AgentError as error:
             print("patchherd: %s" % error, file=sys.stderr, flush=True)
         time.sleep(arguments.loop)
+        if modified(__file__) not in (before, None):
+            os.execv(sys.executable, [sys.executable, os.path.abspath(__file__)] + sys.argv[1:])
 
 
 def main(argv=None):

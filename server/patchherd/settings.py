@@ -88,6 +88,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A new host is no deployment target until an operator approves it."""
     report_minutes: Positive = 60
     """Interval of reports that agents of other makes are told."""
+    agent_self_update: bool = False
+    """Agents replace themselves by a newer version that this server has, checked by its SHA-256."""
     ca_certificate: str = ""
     """PEM file of the authority behind this server's certificate; scripts for hosts carry it and verify against it."""
     ignore_ssl_self_signed: bool = False

@@ -157,6 +157,10 @@ def test_an_unknown_state_is_never_nothing_to_do() -> None:
     assert "apt-get update failed: x" in select_patches(failed, plan=[wanted("a", "2")])["blocked"]
     assert select_patches(failed, plan=[wanted("a", "1")])["blocked"] == ""
     assert select_patches(report(package("a", "1", "2"), problems=["x"]))["blocked"] == ""
+    left = "not completely installed: a (half-configured)"
+    assert select_patches(report(package("a", "1"), problems=[left]))["blocked"] == "", "dpkg can complete it"
+    blocked = select_patches(report(package("a", "1"), problems=[left, "apt-get update failed: x"]))["blocked"]
+    assert blocked.endswith("not complete: apt-get update failed: x")
 
 
 def test_a_broken_report_is_an_error() -> None:

@@ -213,6 +213,15 @@ def test_nul_bytes_are_stripped(host: Host) -> None:
     assert host.installed == [("nginx", "", "1.18")]
 
 
+def test_services_to_restart_are_facts(api: Api, host: Host) -> None:
+    services = ["nginx.service", "sshd"]
+    assert host.send({"packages": [NGINX], "servicesToRestart": services}).status_code == 200
+    assert api.get(f"/devices/{host.uuid}").json["facts"]["servicesToRestart"] == services
+    assert host.send({"packages": [NGINX], "servicesToRestart": ["x" * 1000] * 300}).status_code == 400
+    assert host.send({"packages": [NGINX], "servicesToRestart": []}).status_code == 200
+    assert api.get(f"/devices/{host.uuid}").json["facts"]["servicesToRestart"] == []
+
+
 def test_what_real_agents_send_is_accepted(host: Host) -> None:
     package = {
         **NGINX,

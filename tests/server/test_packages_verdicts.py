@@ -145,6 +145,42 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         [{"verdict": "not_installable", "reason": "held", "security": True, "severity": "Important"}],
     ),
     "held and current": (report(item("a", "1", held=True)), []),
+    "installed incompletely": (
+        report(item("a", "1", broken="half-configured"), item("b", "1")),
+        [
+            {
+                "verdict": "missing",
+                "reason": "half-configured: installed incompletely",
+                "installed": "1",
+                "candidate": "1",
+                "security": False,
+            }
+        ],
+    ),
+    "installed incompletely, and a newer version is offered": (
+        report(item("a", "1", "2", broken="unpacked", origins=[DEBIAN_SECURITY])),
+        [
+            {
+                "verdict": "missing",
+                "reason": "unpacked: installed incompletely",
+                "installed": "1",
+                "candidate": "2",
+                "security": True,
+            }
+        ],
+    ),
+    "installed incompletely and held: completing it changes no version": (
+        report(item("a", "1", "2", broken="half-installed", held=True)),
+        [{"verdict": "missing", "reason": "half-installed: installed incompletely", "candidate": "1"}],
+    ),
+    "installed incompletely, an older version is offered": (
+        report(item("a", "2", "1", needsUpdate=False, broken="half-configured")),
+        [{"verdict": "missing", "reason": "half-configured: installed incompletely", "candidate": "2"}],
+    ),
+    "a flag instead of dpkg's word": (
+        report(item("a", "1", broken=True), item("b", "1", broken=False), item("c", "1", broken=None)),
+        [{"package": "a", "verdict": "missing", "reason": "broken: installed incompletely"}],
+    ),
     "phased away": (
         report(item("a", "1", "2", needsUpdate=False, phased=20)),
         [{"verdict": "not_installable", "reason": "phased: offered to 20 % of machines"}],
@@ -292,6 +328,18 @@ def test_case(device: Device, app_settings: Settings, name: str) -> None:
     assert patch_state(state, app_settings) == ("missing" if missing else "current", None)
     before = rows
     assert send(device, body) == before, "the same report again changes nothing"
+
+
+def test_broken_packages_are_among_the_facts_until_they_are_repaired(device: Device) -> None:
+    broken = report(*(item(f"p{number:03}", "1", broken="unpacked") for number in range(120)))
+    send(device, broken)
+    named = find_device(device.id).facts["brokenPackages"]
+    assert (len(named), named[0]) == (100, "p000 (unpacked)")
+    send(device, broken)
+    send(device, {"packages": None})
+    assert find_device(device.id).facts["brokenPackages"] == named
+    send(device, report(item("p000", "1")))
+    assert find_device(device.id).facts["brokenPackages"] == []
 
 
 # -- when nothing is known -------------------------------------------------------------------------------------------

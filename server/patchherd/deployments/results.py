@@ -18,6 +18,7 @@ from patchherd.packages.versions import key
 _HOST_KEY = re.compile(r"Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|No .* host key is known")
 _AUTH = re.compile(r"Permission denied \(|Authentication or permission failure|no authentication methods", re.I)
 
+
 def note_unreachable(host_id: int, text: str) -> None:
     """The host could not be reached: say why in one sentence, keep ssh's own words."""
     if _HOST_KEY.search(text):
@@ -52,8 +53,9 @@ def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[s
         return
     if host.state not in OPEN_HOST_STATES:
         return
+    device = Device.get_by_id(host.device_id)  # its columns are the report's values, checked and cut to size
     if phase == "before":
-        DeploymentHost.update(boot_id_before=report.get("bootId"), reboot_required=None).where(
+        DeploymentHost.update(boot_id_before=device.boot_id, reboot_required=None).where(
             DeploymentHost.id == host_id
         ).execute()
         if deployment.kind == "scan":
@@ -63,7 +65,7 @@ def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[s
     elif deployment.dry_run:
         _judge_dry_run(host)
     else:
-        _judge(deployment, host, Device.get_by_id(host.device_id), report)
+        _judge(deployment, host, device, report)
 
 
 Identity = tuple[str, str | None]
@@ -78,13 +80,17 @@ def _report_identity(item: dict[str, Any]) -> Identity:
     if item.get("wuaGuid") or item.get("wuaKb"):
         kb = str(item.get("wuaKb") or "")
         return (kb if kb.startswith("KB") else f"KB{kb}" if kb else item["name"], None)
-    return (item["name"], item.get("architecture"))
+    return (item["name"], item.get("architecture") or None)
 
 
 def _offered(report: dict[str, Any]) -> dict[Identity, str | None]:
-    """What the fresh metadata offers: identity -> version."""
+    """What the fresh metadata offers: identity -> version; a package installed incompletely can be completed."""
     packages = report.get("packages") or []
-    return {_report_identity(item): item.get("availableVersion") for item in packages if item.get("needsUpdate")}
+    return {_report_identity(item): item.get("availableVersion") for item in packages if item.get("needsUpdate")} | {
+        _report_identity(item): item["currentVersion"]
+        for item in packages
+        if item.get("broken") and not item.get("needsUpdate")
+    }
 
 
 def _installed(report: dict[str, Any]) -> dict[Identity, list[str]]:
@@ -123,7 +129,8 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
     """Compare the rescan with the plan and give the host its state."""
     ecosystem = "windows" if device.os_family == "windows" else "deb" if device.os_family == "debian" else "rpm"
     present, offered = _installed(report), _offered(report)
-    failed, installed = [], 0
+    failed: dict[int, str] = {}
+    installed: list[int] = []
     for change in host.changes.where(DeploymentChange.planned):
         identity = _identity(change)
         if ecosystem == "windows":
@@ -134,21 +141,23 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
                 wanted = key(ecosystem, change.candidate)
                 is_in = any(key(ecosystem, version) >= wanted for version in present.get(identity, []))
         if is_in:
-            installed += 1
-            DeploymentChange.update(result="installed", message="").where(DeploymentChange.id == change.id).execute()
+            installed.append(change.id)
         elif change.result != "superseded":
-            failed.append(change.package)
-            DeploymentChange.update(result="failed").where(DeploymentChange.id == change.id).execute()
+            failed[change.id] = change.package
+    for part in chunked(installed, 1):
+        DeploymentChange.update(result="installed", message="").where(DeploymentChange.id.in_(part)).execute()
+    for part in chunked(list(failed), 1):
+        DeploymentChange.update(result="failed").where(DeploymentChange.id.in_(part)).execute()
     if ecosystem != "windows":
         _note_unplanned(host, report)
     needs_reboot = bool(report.get("needsReboot"))
     rebooted = host.rebooted or bool(
-        host.boot_id_before and report.get("bootId") and report["bootId"] != host.boot_id_before
+        host.boot_id_before and device.boot_id and device.boot_id != host.boot_id_before
     )
     DeploymentHost.update(reboot_required=needs_reboot, rebooted=rebooted).where(DeploymentHost.id == host.id).execute()
     superseded = host.changes.where(DeploymentChange.planned & (DeploymentChange.result == "superseded")).count()
     if failed:
-        named = ", ".join(failed[:10]) + (" …" if len(failed) > 10 else "")
+        named = ", ".join([*failed.values()][:10]) + (" …" if len(failed) > 10 else "")
         _finish(host.id, "failed", "\n".join(filter(None, [f"not installed: {named}", host.message])))
     elif host.message:
         # everything planned is there, yet a task failed (a half-configured package, a failed reboot): not a success
@@ -156,7 +165,7 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
     elif needs_reboot and deployment.reboot != "never" and not rebooted and host.reboot_required is None:
         pass  # the playbook reboots now and rescans; that report decides
     elif needs_reboot:
-        reason = report.get("rebootReason") or "a reboot is needed"
+        reason = device.reboot_reason or "a reboot is needed"
         _finish(host.id, "not_effective", f"installed, not effective: {reason}")
     elif superseded:
         _finish(host.id, "incomplete", f"{superseded} planned version(s) are no longer offered; plan again")
@@ -170,7 +179,7 @@ def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
         return
     before: dict[Identity, list[str]] = {}
     for name, architecture, version in load_set(host.package_set_before):
-        before.setdefault((name, architecture), []).append(version)
+        before.setdefault((name, architecture or None), []).append(version)
     known = {_identity(change) for change in host.changes.where(DeploymentChange.planned)}
     rows = []
     for identity, versions in _installed(report).items():
@@ -188,7 +197,8 @@ def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
                     "result": "installed",
                 }
             )
-    DeploymentChange.delete().where((DeploymentChange.host == host) & ~DeploymentChange.planned).execute()
+    earlier = (DeploymentChange.host == host) & ~DeploymentChange.planned & (DeploymentChange.result == "installed")
+    DeploymentChange.delete().where(earlier).execute()
     for part in chunked(rows, 8):
         DeploymentChange.insert_many(part).execute()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, request
 
-from patchherd.enrollment import bootstrap, hashgate, hosts, schemas, scripts, signs, tokens
+from patchherd.enrollment import bootstrap, descriptions, hashgate, hosts, schemas, scripts, signs, tokens
 from patchherd.errors import BadRequest, NotFound, Unauthorized
 from patchherd.http import Room, base_url, check_host_header, settings
 from patchherd.identity.access import current, public, register_basic, register_scheme, requires
@@ -90,6 +90,8 @@ def delete_token(token_id: str) -> dict[str, Any]:
 @room.route("/auto-enrollment/script")
 @public("checks the enrolment token in its own query")
 @limited
+@room.doc(parameters=descriptions.SCRIPT)
+@room.response(200, descriptions.TEXT, content_type="text/plain")
 def enrollment_script() -> Response:
     """A shell script that enrols hosts, with server and token filled in"""
     key, secret = request.args.get("token_key"), request.args.get("token_secret")
@@ -145,6 +147,8 @@ def enroll_bulk(body: dict[str, Any]) -> dict[str, Any]:
 
 @room.route("/hosts/install")
 @requires(HOST_REPORT)
+@room.doc(parameters=descriptions.INSTALL)
+@room.response(200, descriptions.TEXT, content_type="text/plain")
 def install_script() -> Response:
     """A shell script that installs the agent; it carries a token that works once, for 5 minutes"""
     _only_linux()
@@ -172,6 +176,8 @@ def exchange_bootstrap_token(body: dict[str, str]) -> dict[str, str]:
 
 @room.route("/hosts/agent/download")
 @requires(HOST_REPORT)
+@room.doc(parameters=descriptions.DOWNLOAD)
+@room.response(200, descriptions.TEXT, content_type="text/x-python")
 def download_agent() -> Response:
     """The agent: one Python file"""
     _only_linux()
@@ -180,15 +186,18 @@ def download_agent() -> Response:
 
 @room.route("/hosts/agent/version")
 @requires(HOST_REPORT)
+@room.doc(parameters=descriptions.VERSION)
+@room.response(200, schemas.AgentVersion)
 def agent_version() -> dict[str, Any]:
-    """The newest agent and its SHA-256"""
+    """The newest agent, its SHA-256, and whether agents shall replace themselves by it"""
     _only_linux()
     version, digest = scripts.agent_version()
     running = request.args.get("currentVersion")
     return {
         "currentVersion": running,
         "latestVersion": version,
-        "hasUpdate": running is not None and running != version,
+        "hasUpdate": running is not None and scripts.is_newer(version, running),
+        "autoUpdate": settings().agent_self_update,
         "downloadUrl": f"{settings().api_prefix}/hosts/agent/download",
         "hash": digest,
         "hashAlgorithm": "sha256",
@@ -198,6 +207,7 @@ def agent_version() -> dict[str, Any]:
 
 @room.route("/hosts/ssh-key")
 @requires(HOST_REPORT)
+@room.response(200, descriptions.TEXT, content_type="text/plain")
 def ssh_key() -> Response:
     """The public key with which the server logs in by SSH"""
     file = settings().ssh_key.with_suffix(".pub")
@@ -208,6 +218,8 @@ def ssh_key() -> Response:
 
 @room.route("/hosts/ping", methods=["POST"])
 @requires(HOST_REPORT)
+@room.doc(requestBody=descriptions.PING)
+@room.response(200, schemas.PingAnswer)
 def ping() -> dict[str, Any]:
     """A sign of life; with hashes of what the host would report, the answer names what the server needs in full"""
     principal = hosts.require_host(current())
@@ -228,6 +240,7 @@ def ping() -> dict[str, Any]:
 
 @room.route("/settings/update-interval")
 @requires(HOST_REPORT, "devices:read")
+@room.response(200, schemas.UpdateInterval)
 def update_interval() -> dict[str, int]:
     """Minutes between two reports"""
     return {"updateInterval": settings().report_minutes}
@@ -235,6 +248,7 @@ def update_interval() -> dict[str, int]:
 
 @room.route("/hosts/integrations")
 @requires(HOST_REPORT)
+@room.response(200, schemas.Integrations)
 def integrations() -> dict[str, Any]:
     """Integrations that the host should run: none, the agent only reports packages and system state"""
     return {"success": True, "integrations": {}}
@@ -242,6 +256,7 @@ def integrations() -> dict[str, Any]:
 
 @room.route("/hosts/remove")
 @public("removes only the agent of the host that runs it, and holds no secret")
+@room.response(200, descriptions.TEXT, content_type="text/plain")
 def remove_script() -> Response:
     """A shell script that removes the agent"""
     return _text(scripts.remove_script())

@@ -81,6 +81,14 @@ def agent_version() -> tuple[str, str]:
     return _agent_version(stat.st_mtime_ns, stat.st_size)
 
 
+def is_newer(version: str, running: str) -> bool:
+    """Whether `version` is newer than the `running` one; what is not digits and dots is not compared."""
+    if not all(re.fullmatch(r"\d{1,6}(\.\d{1,6}){0,5}", text) for text in (version, running)):
+        return False
+    first, second = ([int(part) for part in text.split(".")] for text in (version, running))
+    return first > second
+
+
 @cache
 def _agent_version(modified: int, size: int) -> tuple[str, str]:
     source = agent_source()

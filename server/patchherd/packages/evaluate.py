@@ -13,7 +13,7 @@ from patchherd.packages.sets import Triple
 from patchherd.packages.severity import Rating, rate, reboot_suggested, texts
 from patchherd.packages.versions import key
 
-RULES = 1
+RULES = 2
 """Raise it when the rules below change: every device is then evaluated anew by its next report."""
 
 Identity = tuple[str, str]
@@ -59,7 +59,7 @@ def evaluate(ecosystem: str, items: list[Item]) -> tuple[list[Triple], list[Find
         architecture = item.architecture or ""
         if item.current_version:
             triples.append((item.name, architecture, item.current_version))
-        if item.needs_update or item.available_version:
+        if item.needs_update or item.available_version or item.broken:
             offers.setdefault((item.name, architecture), []).append(item)
     if offers:
         newest: dict[Identity, str] = {}
@@ -85,7 +85,7 @@ def _judge(ecosystem: str, identity: Identity, installed: str | None, offered: l
     if candidate is None:
         reason = "the agent reports an update without naming its version"
     elif not _is_newer(ecosystem, candidate, installed):
-        if not wanted:
+        if not wanted and not any(item.broken for item in offered):
             return None
         verdict, reason = "current", f"the agent asks for {candidate}, which is not newer than {installed}"
     elif any(item.held for item in offered):
@@ -97,6 +97,11 @@ def _judge(ecosystem: str, identity: Identity, installed: str | None, offered: l
             reason = f"the agent does not ask for {candidate}, which is newer"
     elif best.phased is not None and best.phased < 100:
         reason = f"phased: offered to {best.phased:g} % of machines"
+    broken = next((item for item in offered if item.broken), None)
+    if broken is not None:
+        if verdict != "missing" or candidate is None:  # nothing newer to install: what is there has to be completed
+            candidate = broken.current_version or None
+        verdict, reason = "missing", _incomplete(broken)
     deciding = [item for item in offered if item.available_version == best.available_version]
     rating = rate(deciding) if verdict != "current" else Rating("Optional", "none", False)
     return Finding(
@@ -116,6 +121,11 @@ def _judge(ecosystem: str, identity: Identity, installed: str | None, offered: l
         categories=[],
         reboot_suggested=reboot_suggested(identity[0]),
     )
+
+
+def _incomplete(item: Item) -> str:
+    state = item.broken if isinstance(item.broken, str) else "broken"
+    return f"{state[:32]}: installed incompletely"
 
 
 def _is_newer(ecosystem: str, candidate: str, installed: str | None) -> bool:

@@ -52,6 +52,7 @@ class Item(msgspec.Struct, rename="camel"):
     origins: list[Origin] | None = None
     advisories: list[Advisory] | None = None
     held: bool | None = None
+    broken: str | bool | None = None
     phased: int | float | None = None
     wua_guid: str | None = None
     wua_kb: Texts = None
@@ -102,6 +103,7 @@ class Report(msgspec.Struct, rename="camel"):
     load_average: list[Any] | None = None
     repositories: list[Any] | None = None
     problems: list[Any] | None = None
+    services_to_restart: list[Any] | None = None
     execution_time: Text = None
 
 

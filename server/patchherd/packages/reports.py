@@ -29,10 +29,12 @@ from patchherd.packages.sets import Triple, store_set
 from patchherd.packages.verdicts import write_findings
 
 MAX_FACTS_BYTES = 256 * 1024
+MAX_BROKEN = 100
+"""Broken packages that the facts name."""
 _FACTS = (
     "package_manager", "os_codename", "cpu_model", "cpu_cores", "ram_installed", "swap_size", "disk_details",
     "gateway_ip", "dns_servers", "network_interfaces", "selinux_status", "system_uptime", "load_average",
-    "repositories", "problems", "execution_time", "machine_id",
+    "repositories", "problems", "services_to_restart", "execution_time", "machine_id",
 )  # fmt: skip
 _WIRE_NAMES = {field.name: field.encode_name for field in msgspec.structs.fields(Report)}
 _MANAGERS = {
@@ -84,6 +86,8 @@ def receive_report(device: Device, report: dict[str, Any] | bytes, source: str =
     known = bool(items) or ecosystem == "windows"  # Windows lists only what is missing
     changes |= {"missing": len(missing) if known else None, "missing_security": security if known else None}
     changes |= _status(changes, changes["missing"])
+    broken = sorted({f"{item.name} ({item.broken})" for item in items if item.broken})
+    changes["facts"]["brokenPackages"] = broken[:MAX_BROKEN]
     with write_transaction():
         _store_packages(device, evaluated, moment, keep_set=ecosystem == "windows" and source == "ansible")
         _store_device(device, told, changes)

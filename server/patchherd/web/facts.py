@@ -61,6 +61,11 @@ def problems(facts: dict[str, Any]) -> list[str]:
     return [text for value in _list(facts.get("problems")) if (text := _text(value, 1000))]
 
 
+def to_restart(facts: dict[str, Any]) -> list[str]:
+    """Services that still run code which an update has replaced."""
+    return [text for value in _list(facts.get("servicesToRestart"), 100) if (text := _text(value))]
+
+
 def repositories(facts: dict[str, Any]) -> list[dict[str, Any]]:
     """name, url, enabled of each package source."""
     rows = [row for row in _list(facts.get("repositories"), 100) if isinstance(row, dict)]

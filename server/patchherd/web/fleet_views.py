@@ -198,6 +198,7 @@ def _device_part(device: Any) -> Markup:
         missing=[row for row in found["patches"] if row["verdict"] == "missing"],
         others=[row for row in found["patches"] if row["verdict"] != "missing"],
         problems=facts.problems(device.facts),
+        to_restart=facts.to_restart(device.facts),
         hardware=facts.hardware(device.facts),
         disks=facts.disks(device.facts),
         networks=facts.networks(device.facts),

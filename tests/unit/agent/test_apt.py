@@ -103,6 +103,15 @@ def test_installed_packages_are_those_that_dpkg_has_unpacked(packages: Packages)
     assert packages["libc6", "i386"]["sourceName"] == "glibc"
 
 
+def test_packages_that_dpkg_left_half_done_are_named(agent: ModuleType, packages: Packages) -> None:
+    assert packages["libc6", "i386"]["broken"] == "half-configured"
+    assert agent.broken_problems(packages.values()) == ["not completely installed: libc6 (half-configured)"]
+    many = [{"name": f"p{number}", "broken": "unpacked"} for number in range(25)]
+    (problem,) = agent.broken_problems(many)
+    assert problem.endswith("p19 (unpacked) and 5 more")
+    assert agent.broken_problems([{"name": "good"}]) == []
+
+
 def test_a_pin_hides_the_newer_version_and_a_downgrade_is_no_update(
     packages: Packages,
 ) -> None:

@@ -76,7 +76,7 @@ def test_report_has_every_field(report: dict[str, Any]) -> None:
         "agentVersion", "ip", "machineId", "architecture", "osType", "osVersion", "osId", "osIdLike", "osVersionId",
         "osCodename", "repositories", "metadataUpdated", "problems", "cpuModel", "cpuCores", "swapSize", "gatewayIp",
         "dnsServers", "networkInterfaces", "installedKernelVersion", "selinuxStatus", "systemUptime", "loadAverage",
-        "rebootReason", "sshHostKeys"}
+        "rebootReason", "servicesToRestart", "sshHostKeys"}
     if report["metadataUpdated"] is None:
         assert report["problems"]
 

@@ -36,7 +36,8 @@ def quick(agent: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def report(agent: ModuleType, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The real report of this machine once; tests change it in place to play a change of the host."""
     keys = ("needsReboot", "rebootReason", "bootId", "kernelVersion", "installedKernelVersion", "osVersion",
-            "selinuxStatus", "sshHostKeys", "agentVersion", "repositories", "ip", "networkInterfaces", "hostname")
+            "selinuxStatus", "sshHostKeys", "servicesToRestart", "agentVersion", "repositories", "ip",
+            "networkInterfaces", "hostname")
     value: dict[str, Any] = dict.fromkeys(keys, "same")
     value.update(packages=[{"name": "bash", "currentVersion": "5.2"}], problems=[],
                  metadataUpdated="2026-01-01T00:00:00Z")
@@ -62,7 +63,8 @@ def test_first_report_is_full_and_then_only_changes_are(
 
     assert agent.run_once(client, state) == "full"
     sent = server.requests[0]
-    assert sent["body"] == report
+    hashes = agent.report_hashes(report)
+    assert sent["body"] == {**report, "hashes": {key: hashes[key] for key in agent.GATED_HASHES}}
     assert sent["headers"]["x-api-id"] == "patchmon_1"
     assert sent["headers"]["x-api-key"] == "k"
     assert sent["headers"]["content-encoding"] == "gzip"
@@ -154,7 +156,8 @@ def test_an_undelivered_report_waits_in_the_spool(
     monkeypatch.setattr(agent, "collect", broken)
     with pytest.raises(agent.AgentError, match="dpkg-query failed"):
         agent.run_once(client_for(agent, server), str(tmp_path))
-    assert server.requests[0]["body"] == report, "the kept report arrives although no new one can be made"
+    arrived = {key: value for key, value in server.requests[0]["body"].items() if key != "hashes"}
+    assert arrived == report, "the kept report arrives although no new one can be made"
     assert not spool_of(tmp_path).exists()
 
 
