@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
+import marshmallow as ma
 from flask import Response, jsonify
 from peewee import Case, fn
 from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
@@ -18,11 +20,25 @@ from patchherd.http import Room, settings
 from patchherd.identity.access import current_or_none, public
 from patchherd.packages.patches import count_if, is_known
 
+UNTAKEN_SECONDS = 60
+"""A job that waits for longer, while none runs, tells that no worker is there."""
+
 room = Room("health", __name__, description="Health and metrics")
+
+
+class Health(ma.Schema):
+    status = ma.fields.String()
+    version = ma.fields.String()
+
+
+class Readiness(ma.Schema):
+    status = ma.fields.String()
+    checks = ma.fields.Dict(ma.fields.String(), ma.fields.String())
 
 
 @room.route("/healthz")
 @public("load balancers ask without credentials; it says nothing but that the process answers")
+@room.response(200, Health)
 def healthz() -> Response:
     """Whether this process answers"""
     return jsonify({"status": "ok", "version": __version__})
@@ -30,6 +46,8 @@ def healthz() -> Response:
 
 @room.route("/readyz")
 @public("load balancers ask without credentials; it names the failing part, no data")
+@room.response(200, Readiness)
+@room.alt_response(503, schema=Readiness, description="Something does not do its work")
 def readyz() -> Response:
     """Whether database and job worker do their work"""
     checks: dict[str, str] = {}
@@ -39,16 +57,26 @@ def readyz() -> Response:
     except Exception:
         checks["database"] = "unreachable"
     if checks["database"] == "ok":
-        overdue = Job.select().where((Job.state == "running") & (Job.lease_expires < now())).exists()
-        checks["jobs"] = "a running job has lost its lease" if overdue else "ok"
+        checks["jobs"] = _jobs()
     ready = all(state == "ok" for state in checks.values())
     response = jsonify({"status": "ready" if ready else "not ready", "checks": checks})
     response.status_code = 200 if ready else 503
     return response
 
 
+def _jobs() -> str:
+    moment = now()
+    if Job.select().where((Job.state == "running") & (Job.lease_expires < moment)).exists():
+        return "a running job has lost its lease"
+    stuck = (Job.state == "queued") & (Job.created_at < moment - timedelta(seconds=UNTAKEN_SECONDS))
+    if Job.select().where(stuck).exists() and not Job.select().where(Job.state == "running").exists():
+        return "no worker takes the queued jobs"
+    return "ok"
+
+
 @room.route("/metrics")
 @public("without a credential it tells the version only; figures of the fleet need devices:read")
+@room.response(200, {"type": "string"}, content_type="text/plain")
 def metrics() -> Response:
     """Prometheus metrics: fleet figures with a credential that may read devices, else the build alone"""
     registry = CollectorRegistry()

@@ -32,6 +32,18 @@ def test_a_job_without_a_worker_makes_the_server_not_ready(client: FlaskClient) 
     assert ready.json["checks"]["jobs"] == "a running job has lost its lease"
 
 
+def test_a_queue_without_a_worker_makes_the_server_not_ready(client: FlaskClient) -> None:
+    with database.connection(), database.write_transaction():
+        deployment = Deployment.create(uuid="u", filter="all", created_by="me", created_at=now())
+        Job.create(deployment=deployment, created_at=now() - timedelta(seconds=61))
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.json["checks"]["jobs"]) == (503, "no worker takes the queued jobs")
+    with database.connection(), database.write_transaction():
+        renewed = now() + timedelta(seconds=20)
+        Job.create(deployment=deployment, state="running", created_at=now(), lease_expires=renewed)
+    assert client.get("/readyz").status_code == 200, "a worker that is busy takes it later"
+
+
 def test_fleet_figures_are_for_those_who_may_read_devices(client: FlaskClient, api: Api) -> None:
     stranger = client.get("/metrics")
     assert stranger.status_code == 200

@@ -294,11 +294,3 @@ def test_each_role_may_do_what_it_is_for(api: Api) -> None:
             status = api.client.open(url, method=method, headers=headers[role], **body).status_code
             allowed = RANK.index(role) >= RANK.index(least)
             assert (status not in {401, 403}) is allowed, f"{role} {method} {url}: {status}"
-
-
-def test_metrics_need_a_credential_and_health_does_not(api: Api, client: FlaskClient) -> None:
-    assert_error(client.get("/metrics"), 401)
-    token = api.api_token(role="viewer")
-    assert client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).status_code == 200
-    assert client.get("/healthz").json["status"] == "ok"
-    assert client.get("/readyz").json["status"] == "ready"

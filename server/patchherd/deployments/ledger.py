@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from peewee import Case
+
 from patchherd.database import now, write_transaction
 from patchherd.deployments.models import (
     GOOD_HOST_STATES,
@@ -83,14 +85,17 @@ def finish(job_id: int, owner: str, state: str, message: str, events: int) -> bo
 
 
 def close_open_hosts(deployment_id: int, state: str, message: str) -> None:
-    """Give every host without a result this one; what was planned on it stays unproven."""
+    """Give every host without a result this one; what was planned on it stays unproven.
+
+    A host that has already told what went wrong keeps its own words.
+    """
     where = (DeploymentHost.deployment == deployment_id) & DeploymentHost.state.in_(OPEN_HOST_STATES)
-    hosts = [host.id for host in DeploymentHost.select(DeploymentHost.id).where(where)]
-    DeploymentHost.update(state=state, message=message, finished_at=now()).where(where).execute()
-    for host in hosts:
-        DeploymentChange.update(result="unproven").where(
-            (DeploymentChange.host == host) & (DeploymentChange.result == "planned")
-        ).execute()
+    hosts = DeploymentHost.select(DeploymentHost.id).where(where)
+    DeploymentChange.update(result="unproven").where(
+        DeploymentChange.host.in_(hosts) & (DeploymentChange.result == "planned")
+    ).execute()
+    words = Case(None, ((DeploymentHost.message == "", message),), DeploymentHost.message)
+    DeploymentHost.update(state=state, message=words, finished_at=now()).where(where).execute()
 
 
 def settle(deployment_id: int) -> None:
@@ -98,8 +103,8 @@ def settle(deployment_id: int) -> None:
     deployment = Deployment.get_by_id(deployment_id)
     if deployment.state not in OPEN_STATES:
         return
-    hosts = DeploymentHost.select(DeploymentHost.state).where(DeploymentHost.deployment == deployment)
-    states = [host.state for host in hosts]
+    hosts = DeploymentHost.select(DeploymentHost.state).where(DeploymentHost.deployment == deployment).distinct()
+    states = {state for (state,) in hosts.tuples()}
     if any(state in OPEN_HOST_STATES for state in states):
         return
     if deployment.cancel_requested and "canceled" in states:
@@ -130,7 +135,7 @@ def lose(job_id: int, owner: str | None, reason: str) -> int | None:
             close_open_hosts(job.deployment_id, "failed", f"{reason}; given up after {MAX_ATTEMPTS} attempts")
         else:
             reopened = (
-                DeploymentHost.update(state="waiting")
+                DeploymentHost.update(state="waiting", message="")
                 .where((DeploymentHost.deployment == job.deployment_id) & DeploymentHost.state.in_(OPEN_HOST_STATES))
                 .execute()
             )

@@ -65,7 +65,7 @@ class DeploymentHost(BaseModel):
 
 class DeploymentChange(BaseModel):
     """One package transition on one host. Result: planned, then installed, failed, superseded (no longer offered),
-    would_install (dry run), unproven (the run ended before a rescan)."""
+    would_install (dry run), unproven (the run ended before a rescan), skipped (never part of the plan: message)."""
 
     host = peewee.ForeignKeyField(DeploymentHost, on_delete="CASCADE", backref="changes")
     package = peewee.CharField(max_length=512)

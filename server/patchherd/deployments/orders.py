@@ -25,11 +25,17 @@ from patchherd.deployments.models import (
 from patchherd.deployments.plan import HostPlan, make_plan, plan_digest, resolve_targets, unreachable_reason
 from patchherd.devices.models import Device
 from patchherd.devices.naming import inventory_names
+from patchherd.devices.registry import MAX_ID
 from patchherd.errors import BadRequest, Conflict, NotFound, invalid
+from patchherd.identity import audit
+from patchherd.identity.locking import take_turn
 from patchherd.packages.sets import device_sets
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.deployments")
+
+PLACING = 0x70617410
+"""Lock of those who place deployments: none may take a device that another is just taking."""
 
 Wake = Callable[[int], None]
 """Tells a worker about a queued job."""
@@ -70,6 +76,7 @@ def place(
         reasons = "; ".join(f"{plan.device.hostname or plan.device.friendly_name}: {plan.skip}" for plan in plans[:20])
         raise Conflict("Nothing can be deployed", reasons)
     with write_transaction():
+        take_turn(PLACING)
         _refuse_overlap(plans)
         deployment = Deployment.create(
             uuid=str(uuid.uuid4()),
@@ -87,6 +94,9 @@ def place(
             _queue_job(deployment, wake)
         else:
             ledger.settle(deployment.id)
+        order = {"kind": kind, "filter": filter_, "packages": packages, "dry_run": dry_run, "reboot": reboot}
+        told = {**order, "plan_digest": deployment.plan_digest, "devices": [plan.device.id for plan in plans]}
+        audit.record("deployment.place", "deployment", deployment.id, after=told)
     log.info("deployment placed", deployment=deployment.id, kind=kind, hosts=len(plans), working=working, by=created_by)
     return Deployment.get_by_id(deployment.id)
 
@@ -113,25 +123,40 @@ def _store_hosts(deployment: Deployment, plans: list[HostPlan]) -> int:
     """Write hosts and their planned changes; the number of hosts that have work."""
     names = inventory_names([plan.device for plan in plans])
     sets = device_sets([plan.device.id for plan in plans])
-    working = 0
-    changes: list[dict[str, Any]] = []
+    rows = []
     for plan in plans:
-        has_work = not plan.skip and (bool(plan.changes) or deployment.kind == "scan")
-        working += has_work
-        host = DeploymentHost.create(
-            deployment=deployment,
-            device=plan.device.id,
-            name=names[plan.device.id],
-            state="waiting" if has_work else "skipped" if plan.skip else "unchanged",
-            message=plan.skip or ("" if has_work else "nothing to install"),
-            package_set_before=sets.get(plan.device.id),
-            boot_id_before=plan.device.boot_id,
-            finished_at=None if has_work else now(),
+        has_work = _has_work(deployment, plan)
+        rows.append(
+            {
+                "deployment": deployment.id,
+                "device": plan.device.id,
+                "name": names[plan.device.id],
+                "state": "waiting" if has_work else "skipped" if plan.skip else "unchanged",
+                "message": plan.skip or ("" if has_work else "nothing to install"),
+                "package_set_before": sets.get(plan.device.id),
+                "boot_id_before": plan.device.boot_id,
+                "finished_at": None if has_work else now(),
+            }
         )
-        changes += [{"host": host.id, **change} for change in plan.changes]
-    for part in chunked(changes, 10):
+    for part in chunked(rows, len(rows[0])):
+        DeploymentHost.insert_many(part).execute()
+    stored = DeploymentHost.select(DeploymentHost.device, DeploymentHost.id)
+    ids = dict(stored.where(DeploymentHost.deployment == deployment).tuples())
+    wanted = {"planned": True, "result": "planned", "message": ""}
+    left_out = {"planned": False, "result": "skipped", "message": "the agent names no version"}
+    changes = [
+        {"host": ids[plan.device.id], **change, **how}
+        for plan in plans
+        for how, some in ((wanted, plan.changes), (left_out, plan.nameless))
+        for change in some
+    ]
+    for part in chunked(changes, 13):
         DeploymentChange.insert_many(part).execute()
-    return working
+    return sum(row["state"] == "waiting" for row in rows)
+
+
+def _has_work(deployment: Deployment, plan: HostPlan) -> bool:
+    return not plan.skip and (bool(plan.changes) or deployment.kind == "scan")
 
 
 def _queue_job(deployment: Deployment, wake: Wake, attempt: int = 1) -> None:
@@ -141,7 +166,7 @@ def _queue_job(deployment: Deployment, wake: Wake, attempt: int = 1) -> None:
 
 def find_deployment(deployment_id: int) -> Deployment:
     """The deployment with this id. Raises NotFound."""
-    deployment = Deployment.get_or_none(Deployment.id == deployment_id)
+    deployment = Deployment.get_or_none(Deployment.id == min(deployment_id, MAX_ID))
     if deployment is None:
         raise NotFound("Deployment not found", f"no deployment {deployment_id}")
     return deployment
@@ -165,6 +190,8 @@ def cancel(deployment: Deployment) -> Deployment:
         if not Job.select().where((Job.deployment == deployment) & (Job.state == "running")).exists():
             ledger.close_open_hosts(deployment.id, "canceled", "canceled before it started")
             ledger.settle(deployment.id)
+        if not deployment.cancel_requested:
+            audit.record("deployment.cancel", "deployment", deployment.id)
     return Deployment.get_by_id(deployment.id)
 
 
@@ -173,9 +200,11 @@ def retry(settings: Settings, wake: Wake, deployment: Deployment, created_by: st
     if deployment.state in OPEN_STATES:
         raise Conflict("Deployment is running", f"deployment {deployment.id} is {deployment.state}")
     bad = ("failed", "unreachable", "canceled", "not_effective", "incomplete", "skipped")
-    hosts = [host.device_id for host in deployment.hosts.where(DeploymentHost.state.in_(bad))]
+    living = DeploymentHost.select(DeploymentHost.device).join(Device).where(Device.deleted_at.is_null())
+    chosen = living.where((DeploymentHost.deployment == deployment) & DeploymentHost.state.in_(bad))
+    hosts = [device for (device,) in chosen.order_by(DeploymentHost.id).tuples()]
     if not hosts:
-        raise BadRequest("Nothing to retry", f"every host of deployment {deployment.id} ended well")
+        raise BadRequest("Nothing to retry", f"every host of deployment {deployment.id} ended well, or was deleted")
     return place(
         settings,
         wake,
@@ -277,7 +306,8 @@ def details(deployment: Deployment) -> dict[str, Any]:
                 "message": row.message,
             }
         )
-    uuids = dict(Device.select(Device.id, Device.uuid).where(Device.id.in_([h.device_id for h in hosts])).tuples())
+    devices = Device.select(Device.id, Device.uuid).join(DeploymentHost)
+    uuids = dict(devices.where(DeploymentHost.deployment == deployment).tuples())
     return {
         **summary(deployment, counts),
         "hosts": [

@@ -13,7 +13,8 @@ import msgspec
 
 from patchherd.database import now
 from patchherd.devices.models import Device, GroupMember
-from patchherd.devices.registry import find_device, find_group
+from patchherd.devices.registry import find_devices, find_group
+from patchherd.devices.views import LIST_COLUMNS
 from patchherd.errors import BadRequest
 from patchherd.packages.patches import patch_state, patches_of
 from patchherd.settings import Settings
@@ -25,6 +26,8 @@ class HostPlan:
 
     device: Device
     changes: list[dict[str, Any]] = field(default_factory=list)
+    nameless: list[dict[str, Any]] = field(default_factory=list)
+    """Wanted and missing, but of no version that could be installed and proven."""
     skip: str = ""
 
 
@@ -33,10 +36,11 @@ def resolve_targets(devices: list[int | str], groups: list[int | str]) -> list[D
 
     Raises NotFound or Gone for an unknown or deleted reference, BadRequest when no device is left.
     """
-    found = {device.id: device for device in map(find_device, devices)}
+    columns = [*LIST_COLUMNS, Device.boot_id, Device.deleted_at]
+    found = {device.id: device for device in find_devices(devices, columns)}
     for group in map(find_group, groups):
         members = (
-            Device.select()
+            Device.select(*columns)
             .join(GroupMember)
             .where((GroupMember.group == group) & Device.deleted_at.is_null())
         )
@@ -58,11 +62,17 @@ def make_plan(settings: Settings, devices: list[Device], filter_: str, packages:
             if status == "unknown":
                 plan.skip = f"missing patches are unknown: {reason}"
             else:
-                plan.changes = [
+                wanted = [
                     _change(patch)
                     for patch in missing.get(device.id, [])
                     if patch["verdict"] == "missing" and _selected(patch, filter_, packages)
                 ]
+                windows = device.os_family == "windows"  # its updates have no versions
+                plan.changes = [change for change in wanted if windows or change["candidate"]]
+                plan.nameless = [change for change in wanted if not windows and not change["candidate"]]
+                if plan.nameless and not plan.changes:
+                    named = ", ".join(change["package"] for change in plan.nameless[:10])
+                    plan.skip = f"the agent names no version of what is missing: {named}"
         plans.append(plan)
     return plans
 

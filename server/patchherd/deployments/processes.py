@@ -9,7 +9,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +21,9 @@ DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def machine() -> str:
-    """Where process ids of this process mean something: this boot's host name and process namespace."""
-    return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    """This boot of this machine, and its namespace of process ids: names of machines repeat, and so do containers'."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
 
 
 def installation_mark(data: Path) -> str:

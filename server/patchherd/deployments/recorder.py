@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+import peewee
 import structlog
 
 from patchherd.database import connection, now, write_transaction
@@ -44,6 +45,10 @@ KEPT_EVENTS = frozenset(
 )  # fmt: skip
 
 
+HOST_EVENTS = frozenset({"runner_on_start", "runner_on_ok", "runner_on_failed", "runner_on_unreachable"})
+"""Events that may change the state of their host."""
+
+
 class Recorder:
     """Records the events of one job; `put` never blocks on the database."""
 
@@ -56,7 +61,9 @@ class Recorder:
         self.tail: deque[str] = deque(maxlen=20)
         self.queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.reboot_info: dict[int, dict[str, Any]] = {}
-        self.hosts = {host.name: host.id for host in deployment.hosts}
+        hosts = DeploymentHost.select(DeploymentHost.name, DeploymentHost.id)
+        self.hosts: dict[str, int] = dict(hosts.where(DeploymentHost.deployment == deployment).tuples())
+        self.started: set[int] = set()
         self.thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
 
     def start(self) -> None:
@@ -67,7 +74,7 @@ class Recorder:
         self.received += 1
         self.has_stats = self.has_stats or event["event"] == "playbook_on_stats"
         if event["event"] in {"verbose", "error", "warning"}:
-            self.tail.append(str(event.get("stdout") or ""))
+            self.tail.append(storable(event.get("stdout") or ""))
         self.queue.put(event)
         return False
 
@@ -111,7 +118,7 @@ class Recorder:
                 if rows:
                     JobEvent.insert_many(rows).execute()
                 for event in batch:
-                    self._apply(event)
+                    self._apply_safely(event)
         return more
 
     def _row(self, event: dict[str, Any]) -> dict[str, Any] | None:
@@ -129,17 +136,31 @@ class Recorder:
             "host": data.get("host"),
             "task": (data.get("task") or data.get("play") or "")[:255] or None,
             "changed": bool(result.get("changed")),
-            "message": failure_text(event)[:MESSAGE_LIMIT] if bad else str(result.get("msg") or "")[:400],
+            "message": failure_text(event)[:MESSAGE_LIMIT] if bad else storable(result.get("msg") or "")[:400],
         }
 
-    def _apply(self, event: dict[str, Any]) -> None:
-        """Let an event change the state of its host."""
+    def _apply_safely(self, event: dict[str, Any]) -> None:
+        """Apply an event; what one host sends must not end the recording of the others."""
         data = event.get("event_data") or {}
         host_id = self.hosts.get(data.get("host") or "")
-        if host_id is None:
+        if host_id is None or event["event"] not in HOST_EVENTS:
             return
-        kind, result = event["event"], data.get("res") or {}
+        try:
+            with write_transaction():
+                self._apply(event, host_id, data)
+        except (peewee.OperationalError, peewee.InterfaceError):
+            raise
+        except Exception as exc:
+            log.exception("event cannot be applied", job=self.job_id, host=data["host"])
+            results.note_failure(host_id, data.get("task") or "", f"its result is malformed ({type(exc).__name__})")
+
+    def _apply(self, event: dict[str, Any], host_id: int, data: dict[str, Any]) -> None:
+        """Let an event change the state of its host."""
+        kind, result = event["event"], data["res"] if isinstance(data.get("res"), dict) else {}
         if kind == "runner_on_start":
+            if host_id in self.started:
+                return
+            self.started.add(host_id)
             DeploymentHost.update(state="running", started_at=now()).where(
                 (DeploymentHost.id == host_id) & (DeploymentHost.state == "waiting")
             ).execute()
@@ -157,7 +178,9 @@ class Recorder:
             results.note_reboot(host_id)
         if action == REPORT_ACTION:
             report = decode_report(result.get("report_encoded"))
-            if report is not None:
+            if report is None:
+                results.note_failure(host_id, data.get("task") or "", "the report is malformed")
+            else:
                 results.note_report(self.deployment, host_id, result.get("phase") or "after", report)
         elif action == REBOOT_INFO_ACTION:
             self.reboot_info[host_id] = result
@@ -172,7 +195,7 @@ def decode_report(encoded: Any) -> dict[str, Any] | None:
         inflater = zlib.decompressobj()
         raw = inflater.decompress(base64.b64decode(encoded), REPORT_LIMIT)
         report = msgspec.json.decode(raw) if inflater.eof else None
-    except (ValueError, TypeError, zlib.error, msgspec.DecodeError):
+    except (ValueError, TypeError, RecursionError, zlib.error, msgspec.DecodeError):
         return None
     return report if isinstance(report, dict) else None
 
@@ -181,9 +204,14 @@ def failure_text(event: dict[str, Any]) -> str:
     """What a reader needs to know about a failed, unreachable or warning event."""
     result = (event.get("event_data") or {}).get("res")
     if not isinstance(result, dict):
-        return str(result or event.get("stdout") or "")
-    parts = [str(result.get(key) or "") for key in ("msg", "module_stderr", "stderr")]
+        return storable(result or event.get("stdout") or "")
+    parts = [storable(result.get(key) or "") for key in ("msg", "module_stderr", "stderr")]
     return "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
+
+
+def storable(value: Any) -> str:
+    """A text that both databases can keep: hosts print NUL characters and bytes that are no UTF-8."""
+    return str(value).replace("\0", "").encode(errors="replace").decode()
 
 
 def _moment(text: Any) -> datetime:

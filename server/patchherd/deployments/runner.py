@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 import uuid
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,9 +23,10 @@ import structlog
 
 from patchherd import database, logs
 from patchherd.deployments import ledger, processes
-from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentHost
+from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentChange, DeploymentHost
 from patchherd.deployments.recorder import Recorder
 from patchherd.devices.ansible import job_host_vars, known_hosts_lines
+from patchherd.devices.models import Device
 from patchherd.settings import Settings, load_settings, with_secret_key
 
 log = structlog.get_logger("patchherd.runner")
@@ -46,12 +48,15 @@ def run_job(settings: Settings, job_id: int) -> str:
     lease = Lease(settings, job_id, owner)
     lease.start()
     directory = processes.run_directory(processes.installation_mark(settings.data), job_id, settings.data / "runs")
-    recorder = Recorder(job, deployment)
+    events = 0
     try:
         with database.connection():
+            recorder = Recorder(job, deployment)
             inputs = _write_inputs(settings, deployment, directory)
-        recorder.start()
-        state, message = _run_playbook(settings, deployment, directory, inputs, mark, recorder, lease)
+        state, message = "succeeded", ""
+        if inputs:
+            state, message = _run_playbook(settings, deployment, directory, inputs, mark, recorder, lease)
+        events = recorder.received
     except Exception as exc:  # the job must be closed whatever happened, and say what
         log.exception("job failed", job=job_id)
         state, message = "failed", f"{type(exc).__name__}: {exc}"
@@ -60,8 +65,12 @@ def run_job(settings: Settings, job_id: int) -> str:
         shutil.rmtree(directory, ignore_errors=True)
         lease.stop()
     with database.connection():
-        kept = ledger.finish(job_id, owner, state, message, recorder.received)
-    log.info("job ended", job=job_id, state=state if kept else "lost", events=recorder.received, message=message[:200])
+        if state == "lost":
+            kept = False
+            ledger.lose(job_id, owner, message)
+        else:
+            kept = ledger.finish(job_id, owner, state, message, events)
+    log.info("job ended", job=job_id, state=state if kept else "lost", events=events, message=message[:200])
     return state if kept else "lost"
 
 
@@ -76,17 +85,20 @@ class Lease(threading.Thread):
         self.lost = False
 
     def run(self) -> None:
-        ticks = max(1, self.settings.lease_seconds // 4)
-        tick = 0
+        life = self.settings.lease_seconds
+        renewed = time.monotonic()
         while not self.ended.wait(1.0):
-            tick += 1
+            moment = time.monotonic()
             try:
                 with database.connection():
                     self.canceled = self.canceled or ledger.cancel_requested(self.job_id)
-                    if tick % ticks == 0 and not ledger.renew(self.job_id, self.owner, self.settings.lease_seconds):
-                        self.lost = True
+                    if moment - renewed >= life / 4:
+                        self.lost = self.lost or not ledger.renew(self.job_id, self.owner, life)
+                        renewed = moment
             except Exception:
                 log.exception("lease cannot be renewed", job=self.job_id)
+            if moment - renewed >= life:  # nobody may work on without one
+                self.lost = True
 
     def must_end(self) -> bool:
         return self.canceled or self.lost
@@ -97,38 +109,51 @@ class Lease(threading.Thread):
 
 
 def _write_inputs(settings: Settings, deployment: Deployment, directory: Path) -> dict[str, Any]:
-    """Write inventory and pinned host keys of the hosts that have no result yet; the playbook's extra variables."""
-    hosts = list(
-        deployment.hosts.where(DeploymentHost.state.in_(OPEN_HOST_STATES)).order_by(DeploymentHost.id)
-    )
+    """Write inventory and pinned host keys of the hosts that have no result yet; the playbook's extra variables.
+
+    A device that was deleted meanwhile is left out. Returns nothing when no host is left.
+    """
+    is_open = (DeploymentHost.deployment == deployment) & DeploymentHost.state.in_(OPEN_HOST_STATES)
+    deleted = Device.select(Device.id).where(Device.deleted_at.is_null(False))
+    DeploymentHost.update(state="skipped", message="the device was deleted", finished_at=database.now()).where(
+        is_open & DeploymentHost.device.in_(deleted)
+    ).execute()
+    DeploymentHost.update(attempts=DeploymentHost.attempts + 1).where(is_open).execute()
+    query = DeploymentHost.select(DeploymentHost, Device).join(Device).where(is_open).order_by(DeploymentHost.id)
+    hosts = list(query)
+    if not hosts:
+        return {}
     known_hosts = directory / "known_hosts"
     known_hosts.write_text(known_hosts_lines(host.device for host in hosts))
-    variables = {}
-    for host in hosts:
-        plan = [
-            {
-                "package": change.package,
-                "architecture": change.architecture,
-                "installed": change.installed,
-                "candidate": change.candidate,
-                "kb": change.kb,
-            }
-            for change in host.changes
-            if change.planned and change.result in {"planned", "failed", "unproven"}
-        ]
-        facts = job_host_vars(host.device, settings.ssh_key.resolve(), known_hosts)
-        variables[host.name] = literal({**facts, "patchherd_plan": plan})
+    plans = _plans(is_open)
+    key = settings.ssh_key.resolve()
+    variables = {
+        host.name: literal({**job_host_vars(host.device, key, known_hosts), "patchherd_plan": plans.get(host.id, [])})
+        for host in hosts
+    }
     inventory = directory / "inventory"
     inventory.mkdir()
     (inventory / "hosts.json").write_bytes(msgspec.json.encode({"all": {"hosts": variables}}))
-    DeploymentHost.update(attempts=DeploymentHost.attempts + 1).where(
-        DeploymentHost.id.in_([host.id for host in hosts])
-    ).execute()
     return {
         "patchherd_deployment": deployment.id,
         "patchherd_dry_run": deployment.dry_run,
         "patchherd_reboot": deployment.reboot,
     }
+
+
+def _plans(is_open: Any) -> dict[int, list[dict[str, Any]]]:
+    """Host id -> the transitions that are still wanted there."""
+    names = ("package", "architecture", "installed", "candidate", "kb")
+    rows = (
+        DeploymentChange.select(DeploymentChange.host, *(getattr(DeploymentChange, name) for name in names))
+        .join(DeploymentHost)
+        .where(is_open & DeploymentChange.planned & DeploymentChange.result.in_(["planned", "failed", "unproven"]))
+        .order_by(DeploymentChange.id)
+    )
+    found: dict[int, list[dict[str, Any]]] = {}
+    for host, *values in rows.tuples():
+        found.setdefault(host, []).append(dict(zip(names, values, strict=True)))
+    return found
 
 
 def literal(value: Any) -> Any:
@@ -171,8 +196,11 @@ def _run_playbook(
     )
     # ansible-playbook outlives a killed parent and would go on patching
     runner.config.command = [*processes.DIE_WITH_PARENT, *runner.config.command]
-    status, return_code = runner.run()
-    recorder.close()
+    recorder.start()
+    try:
+        status, return_code = runner.run()
+    finally:
+        recorder.close()
     if lease.lost:
         return "lost", "the lease was lost"
     if status == "canceled":
@@ -238,6 +266,8 @@ def main() -> None:
     settings = with_secret_key(load_settings(Path(sys.argv[1])))
     logs.configure(settings)
     database.configure(settings.resolved_database_url, connections=6)
+    for name in [name for name in os.environ if name.startswith(("ANSIBLE_", "PATCHHERD_"))]:
+        del os.environ[name]  # the playbook gets neither this server's secrets nor somebody's Ansible settings
     run_job(settings, int(sys.argv[2]))
 
 

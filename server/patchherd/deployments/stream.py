@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import msgspec
@@ -24,43 +24,55 @@ LIFE_SECONDS = 600
 _open_streams = threading.BoundedSemaphore(8)
 
 
-def progress(deployment_id: int, after: int) -> Iterator[str]:
+class Progress:
     """Messages `event` (ids as in the events endpoint), `deployment` (its summary changed) and `end`.
 
     A stream occupies a request thread, so their number is bounded: raises TooManyRequests before the first message.
+    It counts until it is closed, which servers also do with one that they never read, as after a HEAD request.
     """
-    if not _open_streams.acquire(blocking=False):
-        raise TooManyRequests("Too many open streams", headers={"Retry-After": "5"})
-    return _messages(deployment_id, after)
+
+    def __init__(self, deployment_id: int, after: int) -> None:
+        if not _open_streams.acquire(blocking=False):
+            raise TooManyRequests("Too many open streams", headers={"Retry-After": "5"})
+        self._messages = _messages(deployment_id, after)
+        self._is_open = True
+
+    def __iter__(self) -> Iterator[str]:
+        return self._messages
+
+    def close(self) -> None:
+        try:
+            self._messages.close()
+        finally:
+            if self._is_open:
+                self._is_open = False
+                _open_streams.release()
 
 
-def _messages(deployment_id: int, after: int) -> Iterator[str]:
+def _messages(deployment_id: int, after: int) -> Generator[str]:
     shown: dict[str, Any] | None = None
     started = last = time.monotonic()
-    try:
-        while time.monotonic() - started < LIFE_SECONDS:
-            with connection():
-                summary = orders.brief(deployment_id)
-                events = orders.events_after(deployment_id, after, 1000)
-            for event in events:
-                after = event["id"]
-                yield _message("event", event, after)
-            if summary != shown:
-                shown = summary
-                yield _message("deployment", summary, after)
-            if summary["state"] not in OPEN_STATES and not events:
-                yield _message("end", {"state": summary["state"]}, after)
-                return
-            moment = time.monotonic()
-            if events:
-                last = moment
-            elif moment - last > KEEP_ALIVE_SECONDS:
-                last = moment
-                yield ": keep-alive\n\n"
-            if not events:
-                time.sleep(POLL_SECONDS)
-    finally:
-        _open_streams.release()
+    while time.monotonic() - started < LIFE_SECONDS:
+        with connection():
+            summary = orders.brief(deployment_id)
+            events = orders.events_after(deployment_id, after, 1000)
+        for event in events:
+            after = event["id"]
+            yield _message("event", event, after)
+        if summary != shown:
+            shown = summary
+            yield _message("deployment", summary, after)
+        if summary["state"] not in OPEN_STATES and not events:
+            yield _message("end", {"state": summary["state"]}, after)
+            return
+        moment = time.monotonic()
+        if events:
+            last = moment
+        elif moment - last > KEEP_ALIVE_SECONDS:
+            last = moment
+            yield ": keep-alive\n\n"
+        if not events:
+            time.sleep(POLL_SECONDS)
 
 
 def _message(kind: str, data: Any, number: int) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from patchherd import database
-from patchherd.deployments import ledger, processes
+from patchherd.deployments import ledger, processes, upkeep
 from patchherd.deployments.models import Job
 from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
 from patchherd.settings import Settings
@@ -25,6 +25,8 @@ log = structlog.get_logger("patchherd.worker")
 REAP_SECONDS = 5
 LOST_WAKE_UP_SECONDS = 15
 STOP_SECONDS = 8
+FIRST_UPKEEP_SECONDS = 60.0
+UPKEEP_SECONDS = 24 * 3600.0
 
 
 def work(settings: Settings) -> None:
@@ -48,6 +50,7 @@ def work(settings: Settings) -> None:
     queue = serve_queue(settings, run)
     reaper = threading.Thread(target=_reap_until, args=(settings, stop), name="reaper", daemon=True)
     reaper.start()
+    threading.Thread(target=_tidy_daily, args=(stop,), name="upkeep", daemon=True).start()
     consumer = queue.create_consumer(
         workers=settings.jobs, worker_type="thread", initial_delay=0.1, max_delay=0.5, backoff=1.2, periodic=True,
         check_worker_health=False,
@@ -83,6 +86,18 @@ def _reap_until(settings: Settings, stop: threading.Event) -> None:
             log.exception("reaper failed")
         if stop.wait(REAP_SECONDS):
             return
+
+
+def _tidy_daily(stop: threading.Event) -> None:
+    """Begins a little after the start, which has other things to do."""
+    pause = FIRST_UPKEEP_SECONDS
+    while not stop.wait(pause):
+        try:
+            with database.connection():
+                upkeep.tidy()
+        except Exception:
+            log.exception("upkeep failed")
+        pause = UPKEEP_SECONDS
 
 
 def reap(settings: Settings) -> None:

@@ -28,7 +28,7 @@ def issue(credential_id: int, api_key: str) -> str:
     token = secrets.token_hex(32)
     moment = now()
     with write_transaction():
-        BootstrapToken.delete().where(BootstrapToken.expires_at < moment).execute()
+        drop_expired()
         BootstrapToken.create(
             token_hash=credentials.digest(token),
             credential=credential_id,
@@ -36,6 +36,11 @@ def issue(credential_id: int, api_key: str) -> str:
             expires_at=moment + LIFE,
         )
     return token
+
+
+def drop_expired() -> int:
+    """Delete the tokens that nobody can exchange any more; how many went."""
+    return int(BootstrapToken.delete().where(BootstrapToken.expires_at < now()).execute())
 
 
 def exchange(token: str) -> tuple[str, str]:

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Drop what nobody will ask for any more, so that the database stays as large as the fleet, not as its past."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+
+from patchherd.database import now, write_transaction
+from patchherd.deployments.models import JobEvent
+from patchherd.enrollment.bootstrap import drop_expired
+from patchherd.packages.sets import drop_unused_sets
+
+log = structlog.get_logger("patchherd.upkeep")
+
+KEEP_EVENTS = timedelta(days=90)
+"""Events are for looking at a run; its hosts, changes and results are kept for good."""
+BATCH = 5_000
+
+
+def tidy() -> dict[str, int]:
+    """Delete old job events, unused package sets and expired bootstrap tokens; how many of each."""
+    dropped = {"events": _drop_events(), "package_sets": drop_unused_sets(), "bootstrap_tokens": drop_expired()}
+    log.info("upkeep done", **dropped)
+    return dropped
+
+
+def _drop_events() -> int:
+    """In batches: a single statement over millions of rows would keep every other writer waiting."""
+    old = JobEvent.select(JobEvent.id).where(JobEvent.created_at < now() - KEEP_EVENTS).order_by(JobEvent.id)
+    total = 0
+    while ids := [number for (number,) in old.limit(BATCH).tuples()]:
+        with write_transaction():
+            total += JobEvent.delete().where(JobEvent.id.in_(ids)).execute()
+    return total
