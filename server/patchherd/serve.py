@@ -96,6 +96,7 @@ def api_command(data: Path, host: str, port: int, threads: int, processes: int) 
         "--worker-class", "gthread", "--workers", str(processes), "--threads", str(threads), "--timeout", "120",
         "--graceful-timeout", "5", "--keep-alive", "15", "--worker-tmp-dir", _memory_directory(),
         "--log-level", "warning", "--no-control-socket", "--name", "patchherd-api",
+        *(["--preload"] if processes > 1 else []),  # several processes share what they import
         f"patchherd.wsgi:create({str(data)!r})",
     ]  # fmt: skip
 
