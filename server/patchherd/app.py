@@ -13,7 +13,7 @@ from patchherd.deployments import api as deployments
 from patchherd.devices import api as devices
 from patchherd.enrollment import api as enrollment
 from patchherd.enrollment import groups_api as groups
-from patchherd.identity import access, cookies, ratelimit
+from patchherd.identity import access, cookies, openapi, ratelimit
 from patchherd.identity import api as identity
 from patchherd.identity import users_api as users
 from patchherd.inventory import api as inventory
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Flask:
     cookies.install(app, settings)
     ratelimit.install(app, settings)
     access.install(app)
-    api = http.RestApi(app)
+    api = http.RestApi(app, spec_kwargs={"extra_plugins": [openapi.AccessPlugin(app)]})
     for blueprint, options in _rooms(settings):
         api.register_blueprint(blueprint, **options)
     web.install(app, api.handle_http_exception)

@@ -11,6 +11,7 @@ from flask import Response, jsonify
 from patchherd.database import now
 from patchherd.devices import changes, registry, views
 from patchherd.devices.schemas import DeviceChange, DeviceQuery, LegacyDevices, LegacyQuery
+from patchherd.devices.shapes import DeviceDetails, DeviceView
 from patchherd.errors import invalid
 from patchherd.http import Room, settings
 from patchherd.identity.access import requires
@@ -44,6 +45,7 @@ def _legacy_status(text: str) -> str:
 @room.route("/devices")
 @requires("devices:read")
 @room.arguments(DeviceQuery, location="query")
+@room.response(200, DeviceView(many=True), headers={"X-Pagination": {"schema": {"type": "string"}}})
 def list_devices(query: dict[str, Any]) -> Response:
     """List devices by id; `X-Pagination` tells where the next page starts"""
     limit = query.pop("limit")
@@ -57,6 +59,7 @@ def list_devices(query: dict[str, Any]) -> Response:
 
 @room.route("/devices/<reference>")
 @requires("devices:read")
+@room.response(200, DeviceDetails)
 def get_device(reference: str) -> Response:
     """One device, by id, agent id or host name"""
     device = registry.find_device(reference)
@@ -70,6 +73,7 @@ def get_device(reference: str) -> Response:
 @room.route("/devices/<reference>", methods=["PATCH", "PUT"])
 @requires("devices:write")
 @room.arguments(DeviceChange)
+@room.response(200, DeviceView)
 def change_device(body: dict[str, Any], reference: str) -> Response:
     """Change what the operator says about a device: name, notes, groups, approval, connection"""
     device = registry.find_device(reference)
@@ -87,6 +91,7 @@ def delete_device(reference: str) -> None:
 
 @room.route("/devices/<reference>/host-keys/accept", methods=["POST"])
 @requires("devices:write")
+@room.response(200, DeviceView)
 def accept_host_keys(reference: str) -> Response:
     """Trust the SSH host keys that the device reported last"""
     device = registry.find_device(reference)

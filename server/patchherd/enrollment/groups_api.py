@@ -12,6 +12,7 @@ from patchherd.enrollment import schemas
 from patchherd.http import Room
 from patchherd.identity import audit
 from patchherd.identity.access import requires
+from patchherd.identity.schemas import MessageView
 
 room = Room("host-groups", __name__, description="Groups of hosts")
 
@@ -63,7 +64,7 @@ def change_group(body: dict[str, Any], group_id: str) -> Any:
 
 @room.route("/host-groups/<group_id>", methods=["DELETE"])
 @requires("devices:write")
-@room.response(200)
+@room.response(200, MessageView)
 def delete_group(group_id: str) -> dict[str, str]:
     """Delete a host group; its hosts stay"""
     with write_transaction():

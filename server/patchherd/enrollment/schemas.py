@@ -23,7 +23,7 @@ def _messages(text: str) -> Any:
 
 def _name(rule: str, **kwargs: Any) -> fields.String:
     return fields.String(
-        validate=[validate.Length(1, 255, error=rule), validate.Regexp(r"(?s).*\S", error=rule)],
+        validate=[validate.Length(1, 255, error=rule), validate.Regexp(r"[\s\S]*\S", error=rule)],
         error_messages=_messages(rule),
         **kwargs,
     )
@@ -181,9 +181,33 @@ class ExchangeAnswer(Schema):
     apiKey = fields.String()
 
 
-class PingBody(Body):
-    hashes = fields.Raw(allow_none=True)
-    metadataUpdated = fields.Raw(allow_none=True)
+class PingAnswer(Schema):
+    message = fields.String()
+    success = fields.Boolean()
+    friendlyName = fields.String()
+    updateInterval = fields.Integer(metadata={"description": "minutes"})
+    hashGate = fields.Boolean()
+    requestFull = fields.List(fields.String(), metadata={"description": "sections that the next report needs"})
+
+
+class AgentVersion(Schema):
+    currentVersion = fields.String(allow_none=True)
+    latestVersion = fields.String()
+    hasUpdate = fields.Boolean()
+    autoUpdate = fields.Boolean()
+    downloadUrl = fields.String()
+    hash = fields.String()
+    hashAlgorithm = fields.String()
+    architecture = fields.String(allow_none=True)
+
+
+class UpdateInterval(Schema):
+    updateInterval = fields.Integer(metadata={"description": "minutes"})
+
+
+class Integrations(Schema):
+    success = fields.Boolean()
+    integrations = fields.Dict()
 
 
 class NewGroup(Body):

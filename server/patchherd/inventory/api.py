@@ -11,7 +11,7 @@ from flask import Response, request
 from patchherd.http import Room, settings
 from patchherd.identity.access import requires
 from patchherd.inventory.hosts import all_hosts, encode
-from patchherd.inventory.schemas import InventoryQuery
+from patchherd.inventory.schemas import Inventory, InventoryQuery
 
 room = Room("inventory", __name__, description="The Ansible view of devices")
 
@@ -19,6 +19,8 @@ room = Room("inventory", __name__, description="The Ansible view of devices")
 @room.route("/inventory")
 @requires("devices:read")
 @room.arguments(InventoryQuery, location="query")
+@room.response(200, Inventory)
+@room.alt_response(304, description="Not changed since the ETag of If-None-Match", success=True)
 def get_inventory(query: dict[str, Any]) -> Response:
     """All hosts with groups, state and connection facts; ETag / If-None-Match"""
     body, etag = encode(all_hosts(settings(), **query))

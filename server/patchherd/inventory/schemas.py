@@ -7,6 +7,8 @@ from __future__ import annotations
 import marshmallow as ma
 from marshmallow import validate
 
+from patchherd.devices.shapes import Connection
+
 
 class InventoryQuery(ma.Schema):
     """Filters; host names and families may be comma-separated."""
@@ -16,6 +18,38 @@ class InventoryQuery(ma.Schema):
     hostname = ma.fields.String()
     status = ma.fields.String(validate=validate.OneOf(["online", "offline", "unknown"]))
     patch_status = ma.fields.String(validate=validate.OneOf(["missing", "current", "unknown"]))
+
+
+class InventoryHost(ma.Schema):
+    """One host; `address` is null for one that nothing may be done to yet."""
+
+    id = ma.fields.Integer()
+    agent_id = ma.fields.String()
+    name = ma.fields.String(metadata={"description": "unique in the inventory"})
+    hostname = ma.fields.String()
+    friendly_name = ma.fields.String()
+    address = ma.fields.String(allow_none=True)
+    os_family = ma.fields.String(allow_none=True)
+    os_id = ma.fields.String(allow_none=True)
+    os_name = ma.fields.String(allow_none=True)
+    os_version = ma.fields.String(allow_none=True)
+    os_major = ma.fields.String(allow_none=True)
+    architecture = ma.fields.String(allow_none=True)
+    state = ma.fields.String()
+    status = ma.fields.String()
+    patch_status = ma.fields.String()
+    missing = ma.fields.Integer(allow_none=True)
+    security = ma.fields.Integer(allow_none=True)
+    reboot_required = ma.fields.Boolean(allow_none=True)
+    groups = ma.fields.List(ma.fields.String())
+    connection = ma.fields.Nested(Connection)
+    ssh_host_keys = ma.fields.List(ma.fields.String())
+
+
+class Inventory(ma.Schema):
+    generated_at = ma.fields.DateTime()
+    count = ma.fields.Integer()
+    hosts = ma.fields.List(ma.fields.Nested(InventoryHost))
 
 
 class MachineQuery(ma.Schema):

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Shapes of what the device endpoints answer, for the API's description."""
+
+from __future__ import annotations
+
+import marshmallow as ma
+
+
+class Connection(ma.Schema):
+    """How Ansible reaches a device."""
+
+    type = ma.fields.String(metadata={"description": "ssh, psrp, winrm or local"})
+    port = ma.fields.Integer(allow_none=True)
+    user = ma.fields.String(allow_none=True)
+    become = ma.fields.Boolean()
+    shell = ma.fields.String(allow_none=True)
+    python = ma.fields.String(allow_none=True)
+
+
+class AddressedConnection(Connection):
+    address = ma.fields.String(allow_none=True)
+
+
+class DeviceView(ma.Schema):
+    """`state` tells whether it may be worked on, `status` whether its agent is heard of."""
+
+    id = ma.fields.Integer()
+    agent_id = ma.fields.String()
+    friendly_name = ma.fields.String()
+    hostname = ma.fields.String()
+    ip_address = ma.fields.String(allow_none=True)
+    machine_id = ma.fields.String(allow_none=True)
+    os_family = ma.fields.String(allow_none=True, metadata={"description": "debian, redhat or windows"})
+    os_id = ma.fields.String(allow_none=True)
+    os_name = ma.fields.String(allow_none=True)
+    os_version = ma.fields.String(allow_none=True)
+    os_architecture = ma.fields.String(allow_none=True)
+    agent_version = ma.fields.String(allow_none=True)
+    kernel_running = ma.fields.String(allow_none=True)
+    kernel_installed = ma.fields.String(allow_none=True)
+    state = ma.fields.String(metadata={"description": "pending or active"})
+    status = ma.fields.String(metadata={"description": "online, offline or unknown"})
+    last_heartbeat = ma.fields.DateTime(allow_none=True)
+    last_report = ma.fields.DateTime(allow_none=True)
+    created_at = ma.fields.DateTime()
+    updated_at = ma.fields.DateTime()
+    reboot_required = ma.fields.Boolean(allow_none=True)
+    reboot_reason = ma.fields.String(allow_none=True)
+    groups = ma.fields.List(ma.fields.String())
+    notes = ma.fields.String()
+    connection = ma.fields.Nested(AddressedConnection)
+    host_keys = ma.fields.String(metadata={"description": "none, pinned or changed"})
+
+
+class DeviceDetails(DeviceView):
+    facts = ma.fields.Dict(metadata={"description": "what the agent reported besides packages"})
+    metadata = ma.fields.Dict(metadata={"description": "what the host said when it enrolled"})
+    ssh_host_keys = ma.fields.List(ma.fields.String(), metadata={"description": "pinned"})
