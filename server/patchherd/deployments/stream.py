@@ -28,7 +28,7 @@ class Progress:
     """Messages `event` (ids as in the events endpoint), `deployment` (its summary changed) and `end`.
 
     A stream occupies a request thread, so their number is bounded: raises TooManyRequests before the first message.
-    It counts until it is closed, which servers also do with one that they never read, as after a HEAD request.
+    It counts until it ends or is closed, which servers also do with one that they never read, as after a HEAD request.
     """
 
     def __init__(self, deployment_id: int, after: int) -> None:
@@ -38,7 +38,10 @@ class Progress:
         self._is_open = True
 
     def __iter__(self) -> Iterator[str]:
-        return self._messages
+        try:
+            yield from self._messages
+        finally:
+            self.close()
 
     def close(self) -> None:
         try:
