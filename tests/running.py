@@ -39,7 +39,8 @@ class Server:
 
     def __init__(self, data: Path, host: str = "127.0.0.1", **environment: str) -> None:
         self.data, self.host, self.port = data, host, free_port()
-        self.url = f"http://{host}:{self.port}"
+        tls = "PATCHHERD_TLS" in environment or "PATCHHERD_TLS_CERTIFICATE" in environment
+        self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("PATCHHERD_")},
             "PATCHHERD_ADMIN_PASSWORD": ADMIN_PASSWORD,
@@ -49,6 +50,8 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.session = requests.Session()
         self.session.trust_env = False
+        if tls:
+            self.session.verify = environment.get("PATCHHERD_CA_CERTIFICATE", str(data / "tls/ca.crt"))
 
     def start(self) -> Server:
         command = [str(PATCHHERD), "serve", "--data", str(self.data), "--host", self.host, "--port", str(self.port)]
@@ -65,7 +68,7 @@ class Server:
             raise AssertionError(f"serve ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
         try:
             return self.session.get(f"{self.url}/healthz", timeout=2).ok
-        except requests.RequestException:
+        except OSError:  # requests' own errors, and an authority that is not made yet
             return False
 
     def stop(self, seconds: float = 30.0) -> int:

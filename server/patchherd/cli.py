@@ -45,22 +45,24 @@ def main() -> None:
 @data_option
 @click.option("--host", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (8480).")
-def serve(data: Path, host: str | None, port: int | None) -> None:
+@click.option("--tls", is_flag=True, help="Serve HTTPS, with a self-made certificate unless one is given.")
+def serve(data: Path, host: str | None, port: int | None, tls: bool) -> None:
     """Start API, job worker and scheduler as one supervised process tree."""
     from patchherd.commands import start
 
-    start.serve(data, host, port)
+    start.serve(data, host, port, tls)
 
 
 @main.command()
 @data_option
 @click.option("--host", help="Address to listen on (127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (8480).")
-def run(data: Path, host: str | None, port: int | None) -> None:
+@click.option("--tls", is_flag=True, help="Serve HTTPS, with a self-made certificate unless one is given.")
+def run(data: Path, host: str | None, port: int | None, tls: bool) -> None:
     """Like serve, and enrol this machine as the first device."""
     from patchherd.commands import start
 
-    start.serve(data, host, port, welcome=True)
+    start.serve(data, host, port, tls, welcome=True)
 
 
 @main.command(hidden=True)
@@ -71,6 +73,17 @@ def welcome(data: Path, address: str) -> None:
     from patchherd.commands import self_enrolment
 
     self_enrolment.welcome(data, address)
+
+
+@main.command(hidden=True)
+@data_option
+@click.option("--host")
+def certificate(data: Path, host: str | None) -> None:
+    """Renew the self-made certificate when it is due, or check the given one. A running server takes up the new one."""
+    from patchherd.commands import start
+    from patchherd.settings import load_settings
+
+    start.prepare_certificate(load_settings(data, host=host))
 
 
 @main.command()

@@ -37,6 +37,9 @@ HEADERS = {
 }
 """Of every answer that does not say otherwise."""
 
+HSTS = {"Strict-Transport-Security": "max-age=15552000"}
+"""Half a year: long enough to help, short enough to be taken back."""
+
 StartResponse = Callable[..., Any]
 WsgiApp = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
 
@@ -279,7 +282,7 @@ def install(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        for name, value in HEADERS.items():
+        for name, value in {**HEADERS, **(HSTS if settings.sends_hsts and request.is_secure else {})}.items():
             response.headers.setdefault(name, value)
         log.debug(
             "request",

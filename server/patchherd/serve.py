@@ -17,8 +17,12 @@ from pathlib import Path
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
 STOP_SECONDS = 15
+DAY_SECONDS = 86400.0
 MIN_LIFE_SECONDS = 5.0
 """What dies sooner than this waits before it is started again."""
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""For TLS 1.2; 1.3 has its own. None of these exists in an older version, so that no system default can allow one."""
 
 
 class Child:
@@ -38,7 +42,10 @@ class Child:
 
 
 def supervise(
-    children: list[Child], announce: Callable[[str], None], on_start: Callable[[], None] | None = None
+    children: list[Child],
+    announce: Callable[[str], None],
+    on_start: Callable[[], None] | None = None,
+    daily: Callable[[], None] | None = None,
 ) -> int:
     """Run the children until SIGTERM or SIGINT (0), restarting any that dies; 1 when one cannot stay up at all."""
     stopping = False
@@ -55,7 +62,11 @@ def supervise(
     if on_start and not stopping:
         on_start()
     early_deaths = 0
+    next_daily = time.monotonic() + DAY_SECONDS
     while not stopping:
+        if daily and time.monotonic() > next_daily:
+            next_daily += DAY_SECONDS
+            daily()
         for child in children:
             if child.is_dead() and not stopping:
                 assert child.process is not None  # noqa: S101 - is_dead says so
@@ -89,15 +100,18 @@ def _stop(children: list[Child]) -> None:
             process.wait()
 
 
-def api_command(data: Path, host: str, port: int, threads: int, processes: int) -> list[str]:
-    """The gunicorn command line of the API."""
+def api_command(
+    data: Path, host: str, port: int, threads: int, processes: int, certificate: tuple[str, str] | None = None
+) -> list[str]:
+    """The gunicorn command line of the API; `certificate`: PEM files of certificate and key."""
+    tls = ["--certfile", certificate[0], "--keyfile", certificate[1], "--ciphers", CIPHERS] if certificate else []
     return [
         sys.executable, "-m", "gunicorn", "--bind", f"{'[' + host + ']' if ':' in host else host}:{port}",
         "--worker-class", "gthread", "--workers", str(processes), "--threads", str(threads), "--timeout", "120",
         "--graceful-timeout", "5", "--keep-alive", "15", "--worker-tmp-dir", _memory_directory(),
         "--log-level", "warning", "--no-control-socket", "--name", "patchherd-api",
         *(["--preload"] if processes > 1 else []),  # several processes share what they import
-        f"patchherd.wsgi:create({str(data)!r})",
+        *tls, f"patchherd.wsgi:create({str(data)!r})",
     ]  # fmt: skip
 
 
@@ -110,21 +124,27 @@ def _memory_directory() -> str:
 
 
 def main() -> None:
-    """`python -m patchherd.serve DATA HOST PORT THREADS PROCESSES [COMMAND …]`; COMMAND is run once at the start."""
-    data, host, port, threads, processes, *then = sys.argv[1:]
+    """`python -m patchherd.serve DATA HOST PORT THREADS PROCESSES CERTIFICATE KEY [COMMAND …]`.
+
+    CERTIFICATE and KEY are empty for plain HTTP; COMMAND is run once at the start.
+    """
+    data, host, port, threads, processes, certificate, key, *then = sys.argv[1:]
     path = Path(data)
+    files = (certificate, key) if certificate else None
 
     def announce(text: str) -> None:
         print(f"patchherd: {text}", file=sys.stderr, flush=True)
 
-    def run_then() -> None:
-        subprocess.Popen([*DIE_WITH_PARENT, *then], stdin=subprocess.DEVNULL)
+    def run(command: list[str]) -> None:
+        subprocess.Popen([*DIE_WITH_PARENT, *command], stdin=subprocess.DEVNULL)
 
+    watch = [sys.executable, "-m", "patchherd", "certificate", "--data", data, "--host", host]
     children = [
-        Child("api", api_command(path, host, int(port), int(threads), int(processes))),
+        Child("api", api_command(path, host, int(port), int(threads), int(processes), files)),
         Child("worker", worker_command(path)),
     ]
-    sys.exit(supervise(children, announce, run_then if then else None))
+    on_start, daily = (lambda: run(then)) if then else None, (lambda: run(watch)) if files else None
+    sys.exit(supervise(children, announce, on_start, daily))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """URL under which hosts reach this server; empty: taken from each request."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-* headers count."""
+    tls: bool = False
+    """Serve HTTPS; without the two files below, with a certificate by an authority that the server makes itself."""
+    tls_certificate: str = ""
+    """PEM file of the server's certificate and its chain; means `tls`. A renewed file counts at once."""
+    tls_key: str = ""
+    """PEM file of the certificate's key, not encrypted."""
+    hsts: bool | None = None
+    """Tell browsers to insist on HTTPS for this host name; unset: with a given certificate only."""
 
     database_url: str = ""
     """`sqlite:////abs/path.db` or `postgresql://user:password@host:port/name`; empty: SQLite in the data directory."""
@@ -122,6 +130,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.data / "ssh" / "id_ed25519"
 
     @property
+    def serves_tls(self) -> bool:
+        return self.tls or bool(self.tls_certificate)
+
+    @property
+    def makes_certificate(self) -> bool:
+        return self.tls and not self.tls_certificate
+
+    @property
+    def tls_directory(self) -> Path:
+        return self.data / "tls"
+
+    @property
+    def tls_pin(self) -> Path:
+        """File with the digest of the self-made certificate's key; there only while that certificate is in use."""
+        return self.tls_directory / "server.pin"
+
+    @property
+    def authority(self) -> Path | None:
+        """The PEM file that hosts verify this server against; None when they know its authority anyway."""
+        if self.ca_certificate:
+            return Path(self.ca_certificate)
+        return self.tls_directory / "ca.crt" if self.makes_certificate else None
+
+    @property
+    def sends_hsts(self) -> bool:
+        return bool(self.tls_certificate) if self.hsts is None else self.hsts
+
+    @property
     def api_prefix(self) -> str:
         return f"/api/{self.api_version}"
 
@@ -152,6 +188,9 @@ def load_settings(data: Path, **overrides: Any) -> Settings:
     except msgspec.ValidationError as exc:
         raise SettingsError(str(exc).replace("`$.", "`")) from exc
     _refuse_weak_secrets(settings)
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        missing = "tls_key" if settings.tls_certificate else "tls_certificate"
+        raise SettingsError(f"{missing}: certificate and key belong together; set both or none")
     return settings
 
 

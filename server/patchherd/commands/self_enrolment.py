@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from patchherd.enrollment.scripts import AGENT
 from patchherd.errors import PatchherdError
 from patchherd.packages.patches import patch_state, patches_of
 from patchherd.packages.severity import SEVERITIES
+from patchherd.settings import load_settings
 
 START_SECONDS = 30
 AGENT_SECONDS = 300
@@ -34,13 +36,16 @@ AGENT_SECONDS = 300
 
 def welcome(data: Path, address: str) -> None:
     """Enrol this machine if it is not yet, run its agent once and print what is known of it."""
-    _wait_until_up(address)
+    authority = load_settings(data).authority
+    where = {"server": address, "ca_file": str(authority.resolve()) if authority else None}
+    trust = ssl.create_default_context(cafile=where["ca_file"]) if address.startswith("https:") else None
+    _wait_until_up(address, trust)
     config = data / "agent" / "agent.json"
     if not config.exists():
-        _enrol(data, address, config)
+        _enrol(data, address, trust, config)
     identity = json.loads(config.read_text())
-    if identity["server"] != address:
-        _write_private(config, json.dumps({**identity, "server": address}))
+    if identity != {**identity, **where}:
+        _write_private(config, json.dumps({**identity, **where}))
     click.echo("reading this machine's packages …")
     command = [sys.executable, str(AGENT), "--config", str(config), "--once", "--full"]
     try:
@@ -52,19 +57,20 @@ def welcome(data: Path, address: str) -> None:
     _print_summary(data, address, identity["device"])
 
 
-def _wait_until_up(address: str) -> None:
+def _wait_until_up(address: str, trust: ssl.SSLContext | None) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            with urllib.request.urlopen(f"{address}/healthz", timeout=2):  # noqa: S310 - our own address
+            with urllib.request.urlopen(f"{address}/healthz", timeout=2, context=trust):  # noqa: S310 - our own
                 return
         except OSError as exc:
-            if time.monotonic() > deadline:
+            untrusted = isinstance(getattr(exc, "reason", None), ssl.SSLCertVerificationError)
+            if untrusted or time.monotonic() > deadline:
                 raise PatchherdError(f"the server does not answer on {address}: {exc}") from exc
             time.sleep(0.1)
 
 
-def _enrol(data: Path, address: str, config: Path) -> None:
+def _enrol(data: Path, address: str, trust: ssl.SSLContext | None, config: Path) -> None:
     """Enrol over the API with a token that serves this once."""
     with database_of(data) as settings:
         values: dict[str, Any] = {
@@ -78,7 +84,7 @@ def _enrol(data: Path, address: str, config: Path) -> None:
         try:
             body = {"friendly_name": socket.gethostname(), "metadata": {"integration_type": "self"}}
             headers = {"X-Auto-Enrollment-Key": token.token_key, "X-Auto-Enrollment-Secret": secret}
-            host = _post(f"{address}{settings.api_prefix}/auto-enrollment/enroll", headers, body)["host"]
+            host = _post(f"{address}{settings.api_prefix}/auto-enrollment/enroll", trust, headers, body)["host"]
         finally:
             tokens.delete_token(token.uuid)
         device = find_device(host["id"])
@@ -89,12 +95,12 @@ def _enrol(data: Path, address: str, config: Path) -> None:
     _write_private(config, json.dumps(identity))
 
 
-def _post(url: str, headers: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+def _post(url: str, trust: ssl.SSLContext | None, headers: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
     request = urllib.request.Request(  # noqa: S310 - our own address
         url, json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30, context=trust) as answer:  # noqa: S310
             return dict(json.load(answer))
     except urllib.error.HTTPError as exc:
         raise PatchherdError(f"{url}: {exc.code} {exc.read().decode(errors='replace')[:300]}") from exc

@@ -21,27 +21,49 @@ ADMIN = "admin"
 ADDRESS_FILE = "address"
 
 
-def serve(data: Path, host: str | None, port: int | None, welcome: bool = False) -> None:
+def serve(data: Path, host: str | None, port: int | None, tls: bool = False, welcome: bool = False) -> None:
     """Migrate, create what a first start needs, and replace this process by the supervisor."""
     data = data.resolve()
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings = open_server(data, host=host, port=port)
+    settings = open_server(data, host=host, port=port, tls=tls or None)
     _check_tools()
+    certificate = prepare_certificate(settings)
     port = settings.port or _free_port(settings.host)
     _refuse_taken_port(settings.host, port)
     password = prepare(settings)
-    address = f"http://{'[' + settings.host + ']' if ':' in settings.host else settings.host}:{port}"
+    address = _address(settings.host, port, certificate)
     (data / ADDRESS_FILE).write_text(f"{address}\n")
     if password:
         click.echo(f"first start: user {ADMIN}, password {password}  (shown once)")
     click.echo(f"listening on {address}", err=True)
     command = [sys.executable, "-m", "patchherd.serve", str(data), settings.host, str(port), str(settings.threads)]
-    command.append(str(_process_count(settings)))
+    command += [str(_process_count(settings)), *(map(str, certificate) if certificate else ("", ""))]
     if welcome:
         command += [sys.executable, "-m", "patchherd", "welcome", "--data", str(data), address]
     sys.stdout.flush()
     environment = {name: value for name, value in os.environ.items() if name != "PATCHHERD_ADMIN_PASSWORD"}
+    if settings.tls:
+        environment["PATCHHERD_TLS"] = "true"  # the option of this command is a fact for all that it starts
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter
+
+
+def prepare_certificate(settings: Settings) -> tuple[Path, Path] | None:
+    """Files of the certificate and the key to serve with, None for plain HTTP. Raises PatchherdError."""
+    if not settings.makes_certificate:
+        settings.tls_pin.unlink(missing_ok=True)
+    if not settings.serves_tls:
+        return None
+    from patchherd import tls
+
+    return tls.prepare(settings)
+
+
+def _address(host: str, port: int, certificate: tuple[Path, Path] | None) -> str:
+    if certificate:
+        from patchherd import tls
+
+        host = tls.own_name(certificate[0], host)
+    return f"{'https' if certificate else 'http'}://{'[' + host + ']' if ':' in host else host}:{port}"
 
 
 def last_address(data: Path) -> str:

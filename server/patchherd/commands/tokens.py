@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlsplit
 
 import click
 
@@ -16,8 +16,10 @@ from patchherd.commands.context import database_of, print_table
 from patchherd.database import now
 from patchherd.enrollment import tokens
 from patchherd.enrollment.schemas import NewToken
+from patchherd.enrollment.scripts import enrollment_line, pin_options
 from patchherd.errors import PatchherdError
 from patchherd.identity import api_tokens
+from patchherd.settings import Settings
 
 
 def create_enrolment_token(
@@ -43,14 +45,28 @@ def create_enrolment_token(
     if group:
         values["default_host_group_id"] = group
     with database_of(data) as settings:
-        token, secret = tokens.create_token(values, prefix=settings.credential_prefix, cost=settings.token_cost)
         base = (url or settings.public_url or start.last_address(data)).rstrip("/")
-        query = urlencode({"type": "direct-host", "token_key": token.token_key, "token_secret": secret})
-        script = f"{base}{settings.api_prefix}/auto-enrollment/script?{query}"
+        pinned = pin_options(settings, base)
+        if pinned:
+            _refuse_unnamed(settings, base)
+        token, secret = tokens.create_token(values, prefix=settings.credential_prefix, cost=settings.token_cost)
+        line = enrollment_line(settings, base, token_key=token.token_key, token_secret=secret, with_ssh=True)
     click.echo(f"token key     {token.token_key}")
     click.echo(f"token secret  {secret}  (shown once)")
     click.echo("\nenrol a Linux machine, as root, and let the server log in by SSH:")
-    click.echo(f"  curl -fsS '{script}' | sh -s -- --with-ssh")
+    if pinned:
+        click.echo("  # -k skips the authority only, which hosts cannot know yet; the pinned key is enforced.")
+        click.echo("  # The script brings the authority along, and all that follows is verified against it.")
+    click.echo(f"  {line}")
+
+
+def _refuse_unnamed(settings: Settings, base: str) -> None:
+    """A host that gets the script from an address that the certificate does not name would stop at its next step."""
+    from patchherd import tls
+
+    name = urlsplit(base).hostname or ""
+    if not tls.covers(settings.tls_directory / "server.crt", name):
+        raise PatchherdError(f"{base}: the certificate does not name {name}; set public_url and start the server again")
 
 
 def list_enrolment_tokens(data: Path) -> None:

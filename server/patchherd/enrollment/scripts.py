@@ -10,6 +10,7 @@ import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import jinja2
 
@@ -53,6 +54,24 @@ def enrollment_script(
     """The script that enrols hosts: `kind` is a key of SCRIPTS. Raises NotFound when its file is missing."""
     values = {"token_key": token_key, "token_secret": token_secret, "force": force}
     return _render(SCRIPTS[kind], settings, server_url, values)
+
+
+def enrollment_line(settings: Settings, base_url: str, *, token_key: str, token_secret: str, with_ssh: bool) -> str:
+    """The command that enrols a Linux host, for a person to paste on it."""
+    query = urlencode({"type": "direct-host", "token_key": token_key, "token_secret": token_secret})
+    script = f"{base_url}{settings.api_prefix}/auto-enrollment/script?{query}"
+    options = " ".join(["curl -fsS", *pin_options(settings, base_url)])
+    return f"{options} {shlex.quote(script)} | sh{' -s -- --with-ssh' if with_ssh else ''}"
+
+
+def pin_options(settings: Settings, base_url: str) -> list[str]:
+    """What curl needs to know a server whose authority the host does not know yet: nothing but the server's own key.
+
+    `-k` leaves out the authority only; the pin is enforced, and the script then brings the authority along.
+    """
+    if settings.ca_certificate or not base_url.startswith("https:") or not settings.tls_pin.exists():
+        return []
+    return ["-k", f"--pinnedpubkey '{settings.tls_pin.read_text().strip()}'"]
 
 
 def install_script(settings: Settings, *, server_url: str, bootstrap_token: str, force: bool) -> str:
@@ -111,4 +130,4 @@ def _render(template: str, settings: Settings, server_url: str, values: dict[str
 
 def _ca_certificate(settings: Settings) -> str:
     """The certificate that hosts verify this server with, as PEM; empty for one that they know anyway."""
-    return Path(settings.ca_certificate).read_text().strip() if settings.ca_certificate else ""
+    return settings.authority.read_text().strip() if settings.authority else ""

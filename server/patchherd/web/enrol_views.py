@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 from flask import render_template, request
 from flask.typing import ResponseReturnValue
@@ -15,6 +13,7 @@ from marshmallow import ValidationError
 
 from patchherd.enrollment import quota, tokens
 from patchherd.enrollment.schemas import NewToken
+from patchherd.enrollment.scripts import enrollment_line
 from patchherd.errors import ApiError
 from patchherd.http import base_url, check_host_header, settings
 from patchherd.identity.access import current, requires
@@ -60,12 +59,11 @@ def create_token() -> ResponseReturnValue:
         return _page(problem="; ".join(_texts(error.messages)), form=form), 400
     except ApiError as error:
         return _page(problem=error.message or error.error, form=form), error.status
-    query = urlencode({"type": "direct-host", "token_key": token.token_key, "token_secret": secret})
-    script = f"{base_url(settings())}{settings().api_prefix}/auto-enrollment/script?{query}"
-    line = f"curl -fsS {shlex.quote(script)} | sh"
-    if form.get("with_ssh"):
-        line += " -s -- --with-ssh"
-    return _page(line=line, created=token, with_ssh=bool(form.get("with_ssh")))
+    with_ssh = bool(form.get("with_ssh"))
+    line = enrollment_line(
+        settings(), base_url(settings()), token_key=token.token_key, token_secret=secret, with_ssh=with_ssh
+    )
+    return _page(line=line, created=token, with_ssh=with_ssh)
 
 
 @room.post("/enrol/<token_id>/<word>")
