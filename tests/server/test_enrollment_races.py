@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from patchherd import database
+from patchherd.enrollment.models import HostCredential
 from patchherd.identity.models import User
 from tests.running import ADMIN_PASSWORD, Server
 from tests.server.api import host_headers, token_headers
@@ -125,6 +126,87 @@ def test_a_token_deleted_during_use_lets_nobody_in_afterwards(server: Server) ->
     # Every process has verified this token before; none may take it now.
     after = at_once(lambda n: post(server, "/auto-enrollment/enroll", token_headers(token), {"friendly_name": "x"}))
     assert statuses(after) == {401: PARALLEL}
+
+
+def test_what_is_verified_in_every_process_ends_in_every_process(server: Server) -> None:
+    """Each process remembers right credentials by itself; none may go on trusting what another one ended."""
+    token = new_token(server)
+    body = {"hosts": [{"friendly_name": f"h{n}"} for n in range(3)]}
+    bulk = post(server, "/auto-enrollment/enroll/bulk", token_headers(token), body).json()
+    deleted, rotated, donor = bulk["results"]["success"]
+    admin = {"Authorization": str(server.session.headers["Authorization"])}
+    api_token = server.post(f"{V1}/api-tokens", {"name": "t", "role": "viewer"}, expect=201)
+    server.post(f"{V1}/users", {"username": "ann", "password": ADMIN_PASSWORD, "role": "viewer"}, expect=201)
+    login = post(server, "/auth/login", None, {"username": "ann", "password": ADMIN_PASSWORD}).json()
+
+    def call(method: str, path: str, headers: dict[str, str], body: Any = None) -> requests.Response:
+        return requests.request(method, f"{server.url}{V1}{path}", headers=headers, json=body, timeout=60)
+
+    def rotate() -> requests.Response:
+        """Another key is stored for the host while the server runs."""
+        with database.connection():
+            other = HostCredential.get(HostCredential.api_id == donor["api_id"]).key_hash
+            HostCredential.update(key_hash=other).where(HostCredential.api_id == rotated["api_id"]).execute()
+        return call("GET", "/auth/me", admin)
+
+    uses: list[tuple[Callable[[], requests.Response], Callable[[], requests.Response]]] = [
+        (
+            lambda: post(server, "/hosts/ping", host_headers(deleted)),
+            lambda: call("DELETE", f"/devices/{deleted['id']}", admin),
+        ),
+        (lambda: post(server, "/hosts/ping", host_headers(rotated)), rotate),
+        (
+            lambda: call("GET", "/devices", {"Authorization": f"Bearer {api_token['token']}"}),
+            lambda: call("DELETE", f"/api-tokens/{api_token['id']}", admin),
+        ),
+        (
+            lambda: call("GET", "/devices", {"Authorization": f"Bearer {login['token']}"}),
+            lambda: call("PATCH", "/users/ann", admin, {"is_active": False}),
+        ),
+    ]
+    database.configure(server.environment["PATCHHERD_DATABASE_URL"])
+    try:
+        for use, end in uses:
+            assert statuses(at_once(lambda n, use=use: use())) == {200: PARALLEL}  # type: ignore[misc]
+            during = at_once(lambda n, use=use, end=end: end() if n == PARALLEL // 2 else use())  # type: ignore[misc]
+            assert set(statuses(during)) <= {200, 204, 401}
+            assert statuses(at_once(lambda n, use=use: use())) == {401: PARALLEL}  # type: ignore[misc]
+    finally:
+        database.close_all()
+    assert post(server, "/hosts/ping", {**host_headers(rotated), "X-API-KEY": donor["api_key"]}).status_code == 200
+    assert post(server, "/hosts/ping", host_headers(donor)).status_code == 200, "nobody else lost anything"
+
+
+def test_a_refresh_token_has_one_winner_and_the_login_ends(server: Server) -> None:
+    tokens = post(server, "/auth/login", None, {"username": "admin", "password": ADMIN_PASSWORD}).json()
+    body = {"refresh_token": tokens["refresh_token"]}
+    answers = at_once(lambda n: post(server, "/auth/refresh", None, body))
+    assert statuses(answers) == {200: 1, 401: PARALLEL - 1}
+    (winner,) = [answer.json() for answer in answers if answer.status_code == 200]
+    for token in (tokens["token"], winner["token"]):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert requests.get(f"{server.url}{V1}/auth/me", headers=headers, timeout=60).status_code == 401
+    assert server.get(f"{V1}/auth/me")["name"] == "admin", "another log-in of the same user"
+
+
+def test_a_role_is_not_deleted_while_somebody_gets_it(server: Server) -> None:
+    server.post(f"{V1}/roles", {"name": "fleeting", "permissions": ["devices:read"]}, expect=201)
+    admin = {"Authorization": str(server.session.headers["Authorization"])}
+
+    def work(number: int) -> requests.Response:
+        if number == PARALLEL // 2:
+            return requests.delete(f"{server.url}{V1}/roles/fleeting", headers=admin, timeout=60)
+        user = {"username": f"u{number}", "password": ADMIN_PASSWORD, "role": "fleeting"}
+        return post(server, "/users", admin, user)
+
+    answers = at_once(work)
+    deleted = answers[PARALLEL // 2].status_code
+    created = [answer.status_code for answer in answers if answer.request.method == "POST"]
+    if deleted == 204:
+        assert set(created) == {400}, "the role went before the first user got it"
+    else:
+        assert deleted == 409
+        assert set(created) == {201}
 
 
 def test_first_administrator_has_one_winner(tmp_path: Path, database_url: str) -> None:
