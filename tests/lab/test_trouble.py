@@ -32,8 +32,9 @@ def job_process(product: Product, mark: str) -> int | None:
 
 def slow_down(product: Product, *names: str) -> None:
     """Make installations take a while: the package manager waits for its lock to be let go."""
+    hold = "f=open('/var/lib/dpkg/lock-frontend','w'); fcntl.lockf(f,fcntl.LOCK_EX)"
+    script = f"import fcntl,time; {hold}; time.sleep(600)"
     for name in names:
-        script = "import fcntl,time; f=open('/var/lib/dpkg/lock-frontend','w'); fcntl.lockf(f,fcntl.LOCK_EX); time.sleep(600)"
         product.lab[name].ssh(f'setsid -f python3 -c "{script}" >/dev/null 2>&1 </dev/null')
 
 
@@ -78,7 +79,7 @@ def test_a_killed_process_never_leaves_a_job_running(product: Product, victim: s
         return
     assert [job["state"] for job in done["jobs"]] == ["lost", "succeeded"]
     for name, host in by_name(done).items():
-        assert host["state"] == "not_effective", product.explain(done)  # the kernel asks for a reboot, the policy is never
+        assert host["state"] == "not_effective", product.explain(done)  # the kernel asks for a reboot
         assert set(results(host).values()) == {"installed"}
         assert installed_version(product.lab[name], "lab-ssl").startswith("2.0")
     assert done["counts"]["not_effective"] == 2
@@ -138,9 +139,8 @@ def test_a_host_that_goes_away_in_the_middle(product: Product) -> None:
 def test_a_wrong_host_key_is_named(product: Product) -> None:
     product.lab.publish("v2")
     product.enrol("deb1")
-    product.lab["deb1"].ssh(
-        "rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; kill -HUP 1"
-    )
+    new_key = "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key"
+    product.lab["deb1"].ssh(f"rm /etc/ssh/ssh_host_ed25519_key*; {new_key}; kill -HUP 1")
     product.lab["deb1"].wait_ready()
     done = product.run("deb1")
     host = by_name(done)["deb1"]
