@@ -31,8 +31,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ApiError as exc:
             raise click.ClickException(f"{exc.error}: {exc.message}" if exc.message else exc.error) from exc
-        except PatchherdError as exc:
+        except (PatchherdError, OSError) as exc:
             raise click.ClickException(str(exc)) from exc
+        except Exception as exc:
+            if type(exc).__module__ != "peewee":
+                raise
+            raise click.ClickException(f"database: {exc}") from exc
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

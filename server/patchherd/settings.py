@@ -8,6 +8,7 @@ A value comes from the first of: an explicit override (command line), the enviro
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import secrets
 import tomllib
@@ -37,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mode: Literal["production", "development"] = "production"
     host: str = "127.0.0.1"
     port: Port = 8480
-    public_url: str = ""
+    public_url: Annotated[str, msgspec.Meta(pattern=r"^(https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?)?\Z")] = ""
     """URL under which hosts reach this server; empty: taken from each request."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks whose X-Forwarded-* headers count."""
@@ -66,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """First part of enrolment token keys and host api ids, as agents in the field expect it."""
     threads: Positive = 16
     """Request threads of each API process."""
-    processes: int = 0
+    processes: Annotated[int, msgspec.Meta(ge=0)] = 0
     """API processes; 0: one on SQLite, two per core on PostgreSQL."""
     max_body_bytes: Positive = 20 * 1024 * 1024
     """Limit of a request body, after inflating it."""
@@ -172,7 +173,7 @@ def load_settings(data: Path, **overrides: Any) -> Settings:
     if file.exists():
         try:
             values.update(tomllib.loads(file.read_text()))
-        except tomllib.TOMLDecodeError as exc:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
             raise SettingsError(f"{file}: {exc}") from exc
     for name in Settings.__struct_fields__:
         text = os.environ.get(f"PATCHHERD_{name.upper()}")
@@ -188,6 +189,11 @@ def load_settings(data: Path, **overrides: Any) -> Settings:
     except msgspec.ValidationError as exc:
         raise SettingsError(str(exc).replace("`$.", "`")) from exc
     _refuse_weak_secrets(settings)
+    for proxy in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(proxy, strict=False)
+        except ValueError as exc:
+            raise SettingsError(f"trusted_proxies: {exc}") from exc
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         missing = "tls_key" if settings.tls_certificate else "tls_certificate"
         raise SettingsError(f"{missing}: certificate and key belong together; set both or none")
@@ -222,4 +228,7 @@ def with_secret_key(settings: Settings) -> Settings:
             pass
         finally:
             partial.unlink()
-    return msgspec.structs.replace(settings, secret_key=file.read_text().strip())
+    key = file.read_text().strip()
+    if len(key) < MIN_SECRET_KEY_LENGTH:
+        raise SettingsError(f"{file}: cut off; restore it, for sessions and stored secrets depend on it")
+    return msgspec.structs.replace(settings, secret_key=key)

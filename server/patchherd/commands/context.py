@@ -10,13 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from patchherd import database, logs
+from patchherd import database, logs, schema
+from patchherd.database import sqlite_file
 from patchherd.errors import PatchherdError
 from patchherd.settings import Settings, load_settings, with_secret_key
 
 
 def open_server(data: Path, **overrides: Any) -> Settings:
-    """Settings with a secret key, logs and database configured."""
+    """Settings with a secret key, logs and database configured; what this process writes is its user's alone."""
+    os.umask(0o077)
     settings = with_secret_key(load_settings(data, **overrides))
     logs.configure(settings)
     database.configure(settings.resolved_database_url)
@@ -26,9 +28,13 @@ def open_server(data: Path, **overrides: Any) -> Settings:
 @contextlib.contextmanager
 def database_of(data: Path) -> Iterator[Settings]:
     """An open connection to the database of an existing server. Raises PatchherdError when there is none in `data`."""
-    if not data.is_dir():
+    known = load_settings(data)
+    if not data.is_dir() or (known.on_sqlite and not sqlite_file(known.resolved_database_url).exists()):
         raise PatchherdError(f"{data}: no server has been started with this data directory")
     settings = open_server(data, log_level=os.environ.get("PATCHHERD_LOG_LEVEL", "warning"))
+    pending = [name for name, applied in schema.status() if not applied]
+    if pending:
+        raise PatchherdError(f"the database lacks {', '.join(pending)}: run patchherd db migrate, or start the server")
     with database.connection():
         yield settings
 
