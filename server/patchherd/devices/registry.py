@@ -9,11 +9,12 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import peewee
 
-from patchherd.database import chunked, now, write_transaction
+from patchherd.database import Prepared, chunked, now, write_transaction
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
 from patchherd.errors import Conflict, Gone, NotFound
 
@@ -113,7 +114,38 @@ def is_number(text: str) -> bool:
 
 def touch_heartbeat(device_id: int, moment: datetime | None = None) -> None:
     """Note a sign of life."""
-    Device.update(last_heartbeat=moment or now()).where(Device.id == device_id).execute()
+    _beat.run(Device.last_heartbeat.db_value(moment or now()), device_id)
+
+
+_beat = Prepared(lambda moment, device: Device.update(last_heartbeat=moment).where(Device.id == device))
+
+
+def reporting_device(device_id: int) -> Device:
+    """The device whose credentials were accepted a moment ago. Raises NotFound when it was deleted since."""
+    row = _whole.run(device_id).fetchone()
+    if row is None:
+        raise NotFound("Device not found", "it was deleted a moment ago")
+    fields = Device._meta.sorted_fields
+    values = {field.name: field.python_value(value) for field, value in zip(fields, row, strict=True)}
+    return Device(**values)
+
+
+_whole = Prepared(lambda device: Device.select().where((Device.id == device) & Device.deleted_at.is_null()))
+
+
+def write_columns(device_id: int, changes: dict[str, Any]) -> None:
+    """Write these columns of a device, as reports do."""
+    names = tuple(sorted(changes))
+    fields = Device._meta.fields
+    _writer(names).run(*(fields[name].db_value(changes[name]) for name in names), device_id)
+
+
+@cache
+def _writer(names: tuple[str, ...]) -> Prepared:
+    """The statement that writes just these columns; reports have few different sets of them."""
+    return Prepared(
+        lambda *marks: Device.update(**dict(zip(names, marks[:-1], strict=True))).where(Device.id == marks[-1])
+    )
 
 
 def is_online(device: Device, online_seconds: int, moment: datetime | None = None) -> bool:

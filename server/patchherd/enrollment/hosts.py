@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from flask import request
 
-from patchherd.database import now, write_transaction
+from patchherd.database import Prepared, now, write_transaction
 from patchherd.devices.models import Device, DeviceGroup
 from patchherd.devices.registry import clean_host_keys, create_device
 from patchherd.enrollment import quota
@@ -25,6 +25,8 @@ from patchherd.identity.principal import Principal
 from patchherd.settings import Settings
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+_MAY_REPORT = frozenset({HOST_REPORT})
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def authenticate() -> Principal | None:
         return None
     credential, _ = _presented()
     device = credential.device
-    return Principal("host", credential.id, device.friendly_name, frozenset({HOST_REPORT}), device.id)
+    return Principal("host", credential.id, device.friendly_name, _MAY_REPORT, device.id)
 
 
 def presented_key() -> str:
@@ -145,17 +147,36 @@ def _presented() -> tuple[HostCredential, str]:
     api_id, key = request.headers.get("X-API-ID"), request.headers.get("X-API-KEY")
     if not api_id or not key:
         raise Unauthorized("API ID and key required")
-    credential = (
+    row = _credential.run(api_id).fetchone()
+    if row is None or not credentials.verified.check(key, row[1]):
+        raise Unauthorized("Invalid API credentials")
+    number, _, device_id, device_uuid, name, last_report, approved = row
+    device = Device(
+        id=device_id,
+        uuid=device_uuid,
+        friendly_name=name,
+        last_report=Device.last_report.python_value(last_report),
+        approved=bool(approved),
+    )
+    return HostCredential(id=number, api_id=api_id, device=device), key
+
+
+# Asked for every request of every host.
+_credential = Prepared(
+    lambda api_id: (
         HostCredential.select(
-            HostCredential, Device.id, Device.uuid, Device.friendly_name, Device.last_report, Device.approved
+            HostCredential.id,
+            HostCredential.key_hash,
+            Device.id,
+            Device.uuid,
+            Device.friendly_name,
+            Device.last_report,
+            Device.approved,
         )
         .join(Device)
         .where((HostCredential.api_id == api_id) & Device.deleted_at.is_null())
-        .first()
     )
-    if credential is None or not credentials.verified.check(key, credential.key_hash):
-        raise Unauthorized("Invalid API credentials")
-    return credential, key
+)
 
 
 def _new_key(settings: Settings) -> tuple[str, str]:

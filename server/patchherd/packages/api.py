@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from patchherd.devices.registry import find_device
+from patchherd.devices.registry import find_device, reporting_device
 from patchherd.errors import BadRequest
 from patchherd.http import Room, settings
 from patchherd.identity.access import current, requires
@@ -70,7 +70,7 @@ def update_host() -> dict[str, Any]:
     device_id = current().device_id
     if device_id is None:
         raise BadRequest("Not a host", "these credentials belong to no device")
-    answer = receive_report(find_device(device_id), request.get_data(cache=False))
+    answer = receive_report(reporting_device(device_id), request.get_data(cache=False))
     return {"message": "Host updated successfully", **answer}
 
 

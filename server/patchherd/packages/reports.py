@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from patchherd.database import is_sqlite, now, write_transaction
+from patchherd.database import Prepared, is_sqlite, now, write_transaction
 from patchherd.devices.models import Device
 from patchherd.devices.registry import (
     DEBIAN_IDS,
@@ -19,6 +19,7 @@ from patchherd.devices.registry import (
     clean_host_keys,
     clean_text,
     os_family,
+    write_columns,
 )
 from patchherd.enrollment.hashgate import accept_report
 from patchherd.errors import invalid
@@ -66,19 +67,19 @@ def receive_report(device: Device, report: dict[str, Any] | bytes, source: str =
     raw = bytes(told.packages)
     if raw == b"null":
         with write_transaction():
-            _store_device(device, told, changes)
+            _store_device(device, told, changes, with_packages=False)
         return _answer(0, device.missing, device.missing_security)
     changes |= _metadata(told, moment)
     ecosystem = _ecosystem(told, changes.get("os_family") or device.os_family)
     if raw.strip() == b"[]" and "packages" not in (told.sections or ()):
         raise invalid("packages", "an empty list is taken only when sections names packages")
-    fingerprint = hashlib.blake2b(b"%d\0%s\0" % (RULES, ecosystem.encode()) + raw, digest_size=16).digest()
-    link = DevicePackages.get_or_none(DevicePackages.device == device.id)
-    if link is not None and link.fingerprint == fingerprint:
+    fingerprint = _fingerprint(ecosystem, raw)
+    known_as = _link.run(device.id).fetchone()
+    if known_as is not None and bytes(known_as[0]) == fingerprint:
         changes |= _status(changes, device.missing)
         with write_transaction():
             _store_device(device, told, changes)
-        return _answer(link.reported, device.missing, device.missing_security)
+        return _answer(known_as[1], device.missing, device.missing_security)
     items = decode_items(raw)
     evaluated = _Evaluated(fingerprint, ecosystem, len(items), *evaluate(ecosystem, items))
     missing = [finding for finding in evaluated.findings if finding.verdict == "missing"]
@@ -92,6 +93,20 @@ def receive_report(device: Device, report: dict[str, Any] | bytes, source: str =
         _store_packages(device, evaluated, moment, keep_set=ecosystem == "windows" and source == "ansible")
         _store_device(device, told, changes)
     return _answer(len(items), len(missing), security)
+
+
+_link = Prepared(
+    lambda device: DevicePackages.select(DevicePackages.fingerprint, DevicePackages.reported).where(
+        DevicePackages.device == device
+    )
+)
+
+
+def _fingerprint(ecosystem: str, raw: bytes) -> bytes:
+    """Of the package list and the rules that it was judged by. SHA-256: processors have instructions for it."""
+    found = hashlib.sha256(b"%d\0%s\0" % (RULES, ecosystem.encode()))
+    found.update(raw)
+    return found.digest()[:16]
 
 
 def _answer(processed: int, missing: int | None, security: int | None) -> dict[str, int]:
@@ -117,10 +132,10 @@ def _store_packages(device: Device, evaluated: _Evaluated, moment: datetime, *, 
     write_findings(device.id, evaluated.findings, moment)
 
 
-def _store_device(device: Device, told: Report, changes: dict[str, Any]) -> None:
-    Device.update(**changes).where(Device.id == device.id).execute()
+def _store_device(device: Device, told: Report, changes: dict[str, Any], *, with_packages: bool = True) -> None:
+    write_columns(device.id, changes)
     sections = {
-        "packages": bytes(told.packages) != b"null",
+        "packages": with_packages,
         "repos": told.repositories is not None,
         "interfaces": told.network_interfaces is not None,
         "hostname": told.hostname is not None,
