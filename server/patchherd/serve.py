@@ -110,6 +110,7 @@ def api_command(
         "--worker-class", "gthread", "--workers", str(processes), "--threads", str(threads), "--timeout", "120",
         "--graceful-timeout", "5", "--keep-alive", "15", "--worker-tmp-dir", _memory_directory(),
         "--log-level", "warning", "--no-control-socket", "--name", "patchherd-api",
+        "--forwarded-allow-ips", "",  # the application itself decides whom it believes (trusted_proxies)
         *(["--preload"] if processes > 1 else []),  # several processes share what they import
         *tls, f"patchherd.wsgi:create({str(data)!r})",
     ]  # fmt: skip
