@@ -28,8 +28,8 @@ class Product:
             list(pool.map(self._enrol, names))
 
     def _enrol(self, name: str) -> None:
-        query = {"type": "direct-host", "token_key": self.token["token_key"], "token_secret": self.token["token_secret"]}
-        url = f"{self.server.url}/api/v1/auto-enrollment/script?{urlencode(query)}"
+        secrets = {name: self.token[name] for name in ("token_key", "token_secret")}
+        url = f"{self.server.url}/api/v1/auto-enrollment/script?{urlencode({'type': 'direct-host', **secrets})}"
         done = self.lab[name].ssh(f"curl -fsS '{url}' | sh -s -- --with-ssh", timeout=120)
         assert "Successfully Enrolled:  1" in done.stdout, done.stdout + done.stderr
 

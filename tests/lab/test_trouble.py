@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""What goes wrong in the field, each with its own host state: killed workers, cut cables, broken packages, wrong keys."""
+"""What goes wrong in the field, each with its own host state: killed workers, cut cables, broken packages."""
 
 from __future__ import annotations
 
