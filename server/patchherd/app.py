@@ -33,7 +33,7 @@ OPENAPI = {
 
 def create_app(settings: Settings) -> Flask:
     """The WSGI application. `settings` must carry a secret key; the database must be migrated."""
-    database.configure(settings.resolved_database_url, connections=settings.threads + 8)
+    database.configure(settings.resolved_database_url, connections=settings.connections_per_process)
     app = Flask("patchherd", static_folder=None)
     app.config.update(OPENAPI)
     app.config["SECRET_KEY"] = settings.secret_key

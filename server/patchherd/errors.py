@@ -74,6 +74,10 @@ class TooManyRequests(ApiError):
     status, error = 429, "Rate limit exceeded"
 
 
+class Unavailable(ApiError):
+    status, error = 503, "Server is busy, try again"
+
+
 def field_error(path: str, msg: str, location: str = "body", value: Any = None) -> dict[str, Any]:
     """One row of `errors`: which field broke which rule. Clients read either `param` or `path`."""
     row: dict[str, Any] = {"msg": msg, "param": path, "path": path, "location": location, "type": "field"}

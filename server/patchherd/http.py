@@ -19,12 +19,13 @@ from flask import Flask, Response, current_app, g, request
 from flask.json.provider import JSONProvider
 from flask_smorest import Api, Blueprint
 from marshmallow import Schema, fields
+from playhouse.pool import MaxConnectionsExceeded
 from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
 from patchherd import database
-from patchherd.errors import ApiError, BadRequest, TooLarge, error_body, field_error
+from patchherd.errors import ApiError, BadRequest, TooLarge, Unavailable, error_body, field_error
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.http")
@@ -273,6 +274,12 @@ def install(app: Flask, settings: Settings) -> None:
     def answer_unstorable(error: Exception) -> Response:
         log.warning("value refused by the database", method=request.method, path=request.path)
         return answer_error(BadRequest("Bad request", "a value is too long, too large or malformed"))
+
+    @app.errorhandler(peewee.OperationalError)
+    @app.errorhandler(MaxConnectionsExceeded)
+    def answer_busy(error: Exception) -> Response:
+        log.exception("database busy or away", method=request.method, path=request.path)
+        return answer_error(Unavailable(headers={"Retry-After": "5"}))
 
     @app.errorhandler(peewee.PeeweeException)
     @app.errorhandler(Exception)

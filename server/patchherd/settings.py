@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Request threads of each API process."""
     processes: Annotated[int, msgspec.Meta(ge=0)] = 0
     """API processes; 0: one on SQLite, two per core on PostgreSQL."""
+    database_connections: Positive = 48
+    """Connections to PostgreSQL that all API processes together may open; requests beyond wait for a free one. Job
+    workers open a few more, and PostgreSQL itself allows 100 by default."""
     max_body_bytes: Positive = 20 * 1024 * 1024
     """Limit of a request body, after inflating it."""
 
@@ -125,6 +128,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def on_sqlite(self) -> bool:
         return self.resolved_database_url.startswith("sqlite:")
+
+    @property
+    def api_processes(self) -> int:
+        """SQLite has one writer: more processes only wait for each other. PostgreSQL takes two per core."""
+        if self.processes:
+            return self.processes
+        return 1 if self.on_sqlite else 2 * (os.cpu_count() or 1)
+
+    @property
+    def connections_per_process(self) -> int:
+        """Size of an API process's connection pool."""
+        return self.threads + 8 if self.on_sqlite else max(2, self.database_connections // self.api_processes)
 
     @property
     def ssh_key(self) -> Path:

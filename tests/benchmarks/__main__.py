@@ -24,6 +24,7 @@ BENCHMARKS = {
     "ping": "Ping",
     "ingest": "Report ingest, without HTTP",
     "ingest_http": "Report ingest, over HTTP",
+    "agents": "Fleet of agents",
     "inventory": "Inventory",
     "deployment": "Deployment",
 }

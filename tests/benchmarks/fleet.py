@@ -68,10 +68,10 @@ def _host_keys(chance: random.Random) -> list[str]:
     return [f"{kind} {base64.b64encode(chance.randbytes(size)).decode()}" for kind, size in sizes.items()]
 
 
-def create_host(name: str) -> dict[str, str]:
-    """A device with credentials; the headers that carry them."""
+def create_host(name: str, cost: int | None = None) -> dict[str, str]:
+    """A device with credentials; the headers that carry them. `cost`: of bcrypt, else the server's default."""
     device = create_device(name)
     api_id, key = f"patchmon_{uuid.uuid4().hex[:16]}", f"{uuid.uuid4().hex}{uuid.uuid4().hex}"
-    cost = Settings(data=Path()).host_key_cost
+    cost = cost or Settings(data=Path()).host_key_cost
     HostCredential.create(device=device, api_id=api_id, key_hash=credentials.hash_secret(key, cost), created_at=now())
     return {"X-API-ID": api_id, "X-API-KEY": key, "Content-Type": "application/json"}

@@ -23,7 +23,7 @@ PARALLEL = 20
 V1 = "/api/v1"
 
 
-def start(data: Path, database_url: str) -> Server:
+def start(data: Path, database_url: str, **environment: str) -> Server:
     """A server with cheap hashes, several processes where the database allows, and no limit on refusals."""
     return Server(
         data,
@@ -32,6 +32,7 @@ def start(data: Path, database_url: str) -> Server:
         PATCHHERD_PASSWORD_COST="4",
         PATCHHERD_TOKEN_COST="4",
         PATCHHERD_AUTH_RATE_LIMIT="10000 per minute",
+        **environment,
     )
 
 
@@ -207,6 +208,16 @@ def test_a_role_is_not_deleted_while_somebody_gets_it(server: Server) -> None:
     else:
         assert deleted == 409
         assert set(created) == {201}
+
+
+def test_more_requests_than_connections_wait_for_their_turn(tmp_path: Path, database_url: str) -> None:
+    with start(tmp_path / "data", database_url, PATCHHERD_DATABASE_CONNECTIONS="6") as server:
+        server.log_in()
+        token = new_token(server)
+        hosts = [post(server, "/auto-enrollment/enroll", token_headers(token), {"friendly_name": "h"}) for _ in "abc"]
+        headers = [host_headers(host.json()["host"]) for host in hosts]
+        for _ in range(3):
+            assert statuses(at_once(lambda n: post(server, "/hosts/ping", headers[n % 3]))) == {200: PARALLEL}
 
 
 def test_first_administrator_has_one_winner(tmp_path: Path, database_url: str) -> None:

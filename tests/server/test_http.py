@@ -8,10 +8,12 @@ import gzip
 import json
 from typing import Any
 
+import peewee
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 from msgspec.structs import replace
+from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.test import TestResponse
 
 from patchherd import database
@@ -294,3 +296,17 @@ def test_each_role_may_do_what_it_is_for(api: Api) -> None:
             status = api.client.open(url, method=method, headers=headers[role], **body).status_code
             allowed = RANK.index(role) >= RANK.index(least)
             assert (status not in {401, 403}) is allowed, f"{role} {method} {url}: {status}"
+
+
+# -- a database that is busy or away ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [peewee.OperationalError("too many clients"), MaxConnectionsExceeded("pool")])
+def test_a_busy_database_asks_to_come_again(app: Flask, error: Exception) -> None:
+    def fail() -> str:
+        raise error
+
+    app.add_url_rule("/api/busy", "busy", public("test")(fail))
+    answer = app.test_client().get("/api/busy")
+    assert_error(answer, 503)
+    assert int(answer.headers["Retry-After"]) > 0

@@ -37,7 +37,7 @@ def serve(data: Path, host: str | None, port: int | None, tls: bool = False, wel
         click.echo(f"first start: user {ADMIN}, password {password}  (shown once)")
     click.echo(f"listening on {address}", err=True)
     command = [sys.executable, "-m", "patchherd.serve", str(data), settings.host, str(port), str(settings.threads)]
-    command += [str(_process_count(settings)), *(map(str, certificate) if certificate else ("", ""))]
+    command += [str(settings.api_processes), *(map(str, certificate) if certificate else ("", ""))]
     if welcome:
         command += [sys.executable, "-m", "patchherd", "welcome", "--data", str(data), address]
     sys.stdout.flush()
@@ -130,10 +130,3 @@ def _refuse_taken_port(host: str, port: int) -> None:
 
 def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _process_count(settings: Settings) -> int:
-    """SQLite has one writer: more processes only wait for each other. PostgreSQL takes two per core."""
-    if settings.processes:
-        return settings.processes
-    return 1 if settings.on_sqlite else 2 * (os.cpu_count() or 1)
