@@ -1253,6 +1253,20 @@ UNITS = "/etc/systemd/system"
 CRON = "/etc/cron.d/patchherd-agent"
 
 
+def replace_text(path, text):
+    """Whether a file had to be written to hold this text."""
+    try:
+        with open(path) as handle:
+            if handle.read() == text:
+                return False
+    except OSError:
+        pass
+    with open(path, "w") as handle:
+        handle.write(text)
+    os.chmod(path, 0o644)
+    return True
+
+
 def install(config_path):
     """Make this file run regularly: a systemd timer, else a cron entry; else say what to start. Returns that text."""
     interpreter, agent = os.path.abspath(sys.executable), os.path.abspath(__file__)
@@ -1261,10 +1275,13 @@ def install(config_path):
         raise AgentError("the paths of interpreter, agent and configuration must be plain: " + " ".join(words))
     command = " ".join(words)
     if os.path.isdir("/run/systemd/system"):
-        for name, text in (("service", SERVICE.format(command=command + " --once", directory=os.path.dirname(agent))),
-                           ("timer", TIMER.format(seconds=HEARTBEAT_EVERY))):
-            with open("%s/patchherd-agent.%s" % (UNITS, name), "w") as handle:
-                handle.write(text)
+        service = SERVICE.format(command=command + " --once", directory=os.path.dirname(agent))
+        written = [replace_text(UNITS + "/patchherd-agent.service", service),
+                   replace_text(UNITS + "/patchherd-agent.timer", TIMER.format(seconds=HEARTBEAT_EVERY))]
+        states = [run(["systemctl", asked, "--quiet", "patchherd-agent.timer"])[0]
+                  for asked in ("is-enabled", "is-active")]
+        if not any(written) and not any(states):
+            return "The systemd timer patchherd-agent.timer already runs the agent"
         for arguments in (["daemon-reload"], ["enable", "--now", "patchherd-agent.timer"]):
             code, _out, err = run(["systemctl"] + arguments)
             if code:
@@ -1273,11 +1290,9 @@ def install(config_path):
     if os.path.isdir("/etc/cron.d") and (shutil.which("cron") or shutil.which("crond")):
         step = HEARTBEAT_EVERY // 60
         offset = int(digest(machine_id() or socket.gethostname()), 16) % step
-        with open(CRON, "w") as handle:
-            handle.write("PATH=/usr/sbin:/usr/bin:/sbin:/bin\n%d-59/%d * * * * root %s --once >/dev/null 2>&1\n"
-                         % (offset, step, command))
-        os.chmod(CRON, 0o644)
-        return "The cron entry %s runs the agent" % CRON
+        written = replace_text(CRON, "PATH=/usr/sbin:/usr/bin:/sbin:/bin\n"
+                                     "%d-59/%d * * * * root %s --once >/dev/null 2>&1\n" % (offset, step, command))
+        return "The cron entry %s %s the agent" % (CRON, "runs" if written else "already runs")
     return "Neither systemd nor cron runs here. Keep this running: %s --loop %d" % (command, HEARTBEAT_EVERY)
 
 

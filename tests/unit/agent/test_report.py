@@ -123,6 +123,17 @@ def test_a_child_that_hangs_is_ended_with_its_children(agent: ModuleType) -> Non
     assert agent.run(["/nonexistent/command"])[0] == 127
 
 
+def test_a_file_that_is_right_already_is_not_written(agent: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "unit"
+    assert agent.replace_text(str(path), "one\n") is True
+    before = path.stat()
+    assert before.st_mode & 0o777 == 0o644
+    assert agent.replace_text(str(path), "one\n") is False
+    assert path.stat().st_mtime_ns == before.st_mtime_ns
+    assert agent.replace_text(str(path), "two\n") is True
+    assert path.read_text() == "two\n"
+
+
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
     """A temporary directory that every user can read; pytest's own are root's alone."""
