@@ -51,7 +51,7 @@ def enrolled(server: Server, agent: ModuleType) -> Any:
 def test_what_was_reported_is_known_from_the_first_ping_on(environment: dict[str, str], tmp_path: Path) -> None:
     if shutil.which("apt-get") is None and shutil.which("dnf") is None:
         unavailable("the agent reports for apt and dnf hosts only")
-    agent, state = load(scripts.AGENT), tmp_path / "state"
+    agent, state = load(scripts.AGENTS["linux"][0]), tmp_path / "state"
     state.mkdir()
     with Server(tmp_path / "data", **environment) as server:
         client = enrolled(server, agent)
@@ -70,7 +70,7 @@ def test_what_was_reported_is_known_from_the_first_ping_on(environment: dict[str
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_an_old_agent_renews_itself_where_the_server_wants_that(tmp_path: Path, allowed: bool) -> None:
-    new = scripts.AGENT.read_bytes()
+    new = scripts.AGENTS["linux"][0].read_bytes()
     old = new.replace(b'VERSION = "', b'VERSION = "0.0.', 1)
     file = tmp_path / "patchherd_agent.py"
     file.write_bytes(old)

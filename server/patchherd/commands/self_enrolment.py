@@ -24,7 +24,7 @@ from patchherd.database import now
 from patchherd.devices.models import Device
 from patchherd.devices.registry import find_device
 from patchherd.enrollment import tokens
-from patchherd.enrollment.scripts import AGENT
+from patchherd.enrollment.scripts import AGENTS
 from patchherd.errors import PatchherdError
 from patchherd.packages.patches import patch_state, patches_of
 from patchherd.packages.severity import SEVERITIES
@@ -47,7 +47,7 @@ def welcome(data: Path, address: str) -> None:
     if identity != {**identity, **where}:
         _write_private(config, json.dumps({**identity, **where}))
     click.echo("reading this machine's packages …")
-    command = [sys.executable, str(AGENT), "--config", str(config), "--once", "--full"]
+    command = [sys.executable, str(AGENTS["linux"][0]), "--config", str(config), "--once", "--full"]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=AGENT_SECONDS, check=False)
     except subprocess.TimeoutExpired as exc:

@@ -93,13 +93,16 @@ def delete_token(token_id: str) -> dict[str, Any]:
 @room.doc(parameters=descriptions.SCRIPT)
 @room.response(200, descriptions.TEXT, content_type="text/plain")
 def enrollment_script() -> Response:
-    """A shell script that enrols hosts, with server and token filled in"""
+    """A script that enrols hosts, with server and token filled in: for sh, or with os=windows for PowerShell"""
     key, secret = request.args.get("token_key"), request.args.get("token_secret")
     if not key or not secret:
         raise Unauthorized("Token key and secret required")
     kind = request.args.get("type", "")
     if kind not in scripts.SCRIPTS:
         raise BadRequest("Invalid script type", f"type must be one of: {', '.join(sorted(scripts.SCRIPTS))}")
+    system = _operating_system()
+    if system == "windows" and kind != "direct-host":
+        raise BadRequest("Invalid os", "only direct-host is there for windows")
     tokens.verify_enrolling_token(key, secret)
     check_host_header()
     script = scripts.enrollment_script(
@@ -109,6 +112,7 @@ def enrollment_script() -> Response:
         token_key=key,
         token_secret=secret,
         force=request.args.get("force") == "true",
+        system=system,
     )
     return _text(script)
 
@@ -150,8 +154,8 @@ def enroll_bulk(body: dict[str, Any]) -> dict[str, Any]:
 @room.doc(parameters=descriptions.INSTALL)
 @room.response(200, descriptions.TEXT, content_type="text/plain")
 def install_script() -> Response:
-    """A shell script that installs the agent; it carries a token that works once, for 5 minutes"""
-    _only_linux()
+    """A script that installs the agent; it carries a token that works once, for 5 minutes"""
+    system = _operating_system()
     check_host_header()
     principal = hosts.require_host(current())
     script = scripts.install_script(
@@ -159,6 +163,7 @@ def install_script() -> Response:
         server_url=base_url(settings()),
         bootstrap_token=bootstrap.issue(principal.id, hosts.presented_key()),
         force=request.args.get("force") == "true",
+        system=system,
     )
     return _text(script)
 
@@ -179,9 +184,9 @@ def exchange_bootstrap_token(body: dict[str, str]) -> dict[str, str]:
 @room.doc(parameters=descriptions.DOWNLOAD)
 @room.response(200, descriptions.TEXT, content_type="text/x-python")
 def download_agent() -> Response:
-    """The agent: one Python file"""
-    _only_linux()
-    return Response(scripts.agent_source(), mimetype="text/x-python")
+    """The agent, one file: Python, or with os=windows PowerShell"""
+    system = _operating_system()
+    return Response(scripts.agent_source(system), mimetype="text/plain" if system == "windows" else "text/x-python")
 
 
 @room.route("/hosts/agent/version")
@@ -190,15 +195,15 @@ def download_agent() -> Response:
 @room.response(200, schemas.AgentVersion)
 def agent_version() -> dict[str, Any]:
     """The newest agent, its SHA-256, and whether agents shall replace themselves by it"""
-    _only_linux()
-    version, digest = scripts.agent_version()
+    system = _operating_system()
+    version, digest = scripts.agent_version(system)
     running = request.args.get("currentVersion")
     return {
         "currentVersion": running,
         "latestVersion": version,
         "hasUpdate": running is not None and scripts.is_newer(version, running),
         "autoUpdate": settings().agent_self_update,
-        "downloadUrl": f"{settings().api_prefix}/hosts/agent/download",
+        "downloadUrl": f"{settings().api_prefix}/hosts/agent/download" + ("?os=windows" if system == "windows" else ""),
         "hash": digest,
         "hashAlgorithm": "sha256",
         "architecture": request.args.get("arch"),
@@ -262,15 +267,15 @@ def remove_script() -> Response:
     return _text(scripts.remove_script())
 
 
-def _only_linux() -> None:
+def _operating_system() -> str:
+    """The os of the query, linux by default. Raises BadRequest for another one, and for an unknown architecture."""
     system = request.args.get("os", "linux").lower()
     if system not in OPERATING_SYSTEMS:
         raise BadRequest("Invalid os", "os must be linux or windows")
     architecture = request.args.get("arch")
     if architecture is not None and architecture.lower() not in scripts.ARCHITECTURES:
         raise BadRequest("Invalid architecture", f"arch must be one of: {', '.join(sorted(scripts.ARCHITECTURES))}")
-    if system == "windows":
-        raise NotFound("Agent not found", "there is no agent for Windows: Ansible reports for these hosts")
+    return system
 
 
 def _text(text: str) -> Response:

@@ -21,6 +21,7 @@ SCRIPT = [
     _query("type", "proxmox-lxc or direct-host", required=True),
     _query("token_key", "key of an enrolment token", required=True),
     _query("token_secret", "its secret", required=True),
+    _query("os", "linux (default) or, for direct-host, windows"),
     _FORCE,
 ]
 INSTALL = [*_SYSTEM, _FORCE]

@@ -18,7 +18,11 @@ from patchherd.errors import NotFound
 from patchherd.settings import Settings
 
 HERE = Path(__file__).parent
-AGENT = HERE / "agent" / "patchherd_agent.py"
+AGENTS = {
+    "linux": (HERE / "agent" / "patchherd_agent.py", rb'(?m)^VERSION = "([^"]+)"'),
+    "windows": (HERE / "agent" / "patchherd_agent.ps1", rb"(?m)^\$AgentVersion = '([^']+)'"),
+}
+"""File of each agent, and where it tells its version."""
 SCRIPTS = {"proxmox-lxc": "proxmox_lxc.sh.j2", "direct-host": "direct_host.sh.j2"}
 ARCHITECTURES = frozenset(
     {
@@ -45,14 +49,34 @@ _environment = jinja2.Environment(
     keep_trailing_newline=True,
     trim_blocks=True,
 )
+
+
+def quote_powershell(value: object) -> str:
+    """A single-quoted PowerShell string. Typographic quotes end such a string as well, so they are doubled, too."""
+    return "'" + re.sub("(['\u2018\u2019\u201a\u201b])", r"\1\1", str(value)) + "'"
+
+
 _environment.filters["shq"] = lambda value: shlex.quote(str(value))
+_environment.filters["psq"] = quote_powershell
 
 
 def enrollment_script(
-    kind: str, settings: Settings, *, server_url: str, token_key: str, token_secret: str, force: bool
+    kind: str,
+    settings: Settings,
+    *,
+    server_url: str,
+    token_key: str,
+    token_secret: str,
+    force: bool,
+    system: str = "linux",
 ) -> str:
-    """The script that enrols hosts: `kind` is a key of SCRIPTS. Raises NotFound when its file is missing."""
+    """The script that enrols hosts: `kind` is a key of SCRIPTS, `system` linux or, for direct-host only, windows.
+
+    Raises NotFound when its file is missing.
+    """
     values = {"token_key": token_key, "token_secret": token_secret, "force": force}
+    if system == "windows":
+        return _windows_script(settings, server_url, {**values, "bootstrap_token": ""})
     return _render(SCRIPTS[kind], settings, server_url, values)
 
 
@@ -74,9 +98,20 @@ def pin_options(settings: Settings, base_url: str) -> list[str]:
     return ["-k", f"--pinnedpubkey '{settings.tls_pin.read_text().strip()}'"]
 
 
-def install_script(settings: Settings, *, server_url: str, bootstrap_token: str, force: bool) -> str:
-    """The script that installs the agent on an enrolled Linux host."""
-    return _render("install.sh.j2", settings, server_url, {"bootstrap_token": bootstrap_token, "force": force})
+def install_script(
+    settings: Settings, *, server_url: str, bootstrap_token: str, force: bool, system: str = "linux"
+) -> str:
+    """The script that installs the agent on an enrolled host."""
+    values = {"bootstrap_token": bootstrap_token, "force": force}
+    if system == "windows":
+        return _windows_script(settings, server_url, {**values, "token_key": "", "token_secret": ""})
+    return _render("install.sh.j2", settings, server_url, values)
+
+
+def _windows_script(settings: Settings, server_url: str, values: dict[str, Any]) -> str:
+    """The script carries the agent itself: what it runs came with it over the same verified connection."""
+    agent = agent_source("windows").decode("ascii")
+    return _render("install.ps1.j2", settings, server_url, {**values, "agent": agent})
 
 
 def remove_script() -> str:
@@ -84,20 +119,21 @@ def remove_script() -> str:
     return (HERE / "templates" / "remove.sh").read_text()
 
 
-def agent_source() -> bytes:
-    """The Linux agent. Raises NotFound when the installation lacks it."""
+def agent_source(system: str = "linux") -> bytes:
+    """The agent for linux or windows. Raises NotFound when the installation lacks it."""
     try:
-        return AGENT.read_bytes()
+        return AGENTS[system][0].read_bytes()
     except FileNotFoundError as exc:
         raise NotFound("Agent not found") from exc
 
 
-def agent_version() -> tuple[str, str]:
-    """Version and SHA-256 of the Linux agent."""
-    stat = AGENT.stat() if AGENT.exists() else None
-    if stat is None:
-        raise NotFound("Agent not found")
-    return _agent_version(stat.st_mtime_ns, stat.st_size)
+def agent_version(system: str = "linux") -> tuple[str, str]:
+    """Version and SHA-256 of the agent for linux or windows. Raises NotFound when the installation lacks it."""
+    try:
+        stat = AGENTS[system][0].stat()
+    except FileNotFoundError as exc:
+        raise NotFound("Agent not found") from exc
+    return _agent_version(system, stat.st_mtime_ns, stat.st_size)
 
 
 def is_newer(version: str, running: str) -> bool:
@@ -109,9 +145,9 @@ def is_newer(version: str, running: str) -> bool:
 
 
 @cache
-def _agent_version(modified: int, size: int) -> tuple[str, str]:
-    source = agent_source()
-    found = re.search(rb'^VERSION = "([^"]+)"', source, re.M)
+def _agent_version(system: str, modified: int, size: int) -> tuple[str, str]:
+    source = agent_source(system)
+    found = re.search(AGENTS[system][1], source)
     return found.group(1).decode() if found else "unknown", hashlib.sha256(source).hexdigest()
 
 

@@ -1,0 +1,1 @@
+../../../../roles/agent/files/patchherd_agent.ps1
