@@ -53,7 +53,7 @@ def evaluate(ecosystem: str, items: list[Item]) -> tuple[list[Triple], list[Find
     offers: dict[Identity, list[Item]] = {}
     findings: dict[Identity, Finding] = {}
     for item in items:
-        if item.is_windows_update and item.needs_update:
+        if item.needs_update and item.is_windows_update:
             findings[(item.name, "")] = _windows_finding(item)
             continue
         architecture = item.architecture or ""

@@ -140,7 +140,8 @@ def without_nul(body: bytes) -> bytes:
     """The same JSON without NUL characters, which broken collectors send and PostgreSQL cannot store."""
     if b"\0" in body:
         body = body.replace(b"\0", b"")
-    if b"\\u0000" not in body:
+    # One character is found many times faster than six, and most reports have not one backslash.
+    if b"\\" not in body or b"\\u0000" not in body:
         return body
     try:
         return msgspec.json.encode(_strip(msgspec.json.decode(body)))

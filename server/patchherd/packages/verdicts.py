@@ -7,21 +7,33 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from patchherd.database import chunked
+import peewee
+
+from patchherd.database import Prepared, chunked
 from patchherd.packages.evaluate import Finding
 from patchherd.packages.models import Verdict
 from patchherd.packages.versions import key
 
 _COLUMNS = [getattr(Verdict, name) for name in Finding._fields]
+# Text comes as it is; what SQLite keeps as a number or as JSON has to be made into what it means.
+_CONVERTED = [
+    (at, column.python_value)
+    for at, column in enumerate(_COLUMNS)
+    if not isinstance(column, peewee.CharField) and type(column) is not peewee.TextField
+]
+_rows = Prepared(
+    lambda device: Verdict.select(Verdict.id, Verdict.first_seen, *_COLUMNS).where(Verdict.device == device)
+)
 
 
 def write_findings(device_id: int, findings: list[Finding], moment: datetime) -> None:
     """Insert, change and delete rows of one device. Call it inside a write transaction that holds the device."""
-    rows = Verdict.select(Verdict.id, Verdict.first_seen, *_COLUMNS).where(Verdict.device == device_id).tuples()
     old = {}
-    for row in rows:
-        finding = Finding(*row[2:])
-        old[finding.identity] = (row[0], row[1], finding)
+    for number, first_seen, *values in _rows.run(device_id).fetchall():
+        for at, convert in _CONVERTED:
+            values[at] = convert(values[at])
+        finding = Finding(*values)
+        old[finding.identity] = (number, Verdict.first_seen.python_value(first_seen), finding)
     new: list[dict[str, Any]] = []
     for finding in findings:
         known = old.pop(finding.identity, None)
