@@ -94,10 +94,10 @@ def certificate(data: Path, host: str | None) -> None:
 @data_option
 def worker(data: Path) -> None:
     """Run a job worker only (API elsewhere, shared database and queue)."""
-    from patchherd.footprint import spare_unused_drivers
+    from patchherd.footprint import spare_unused_modules
     from patchherd.settings import load_settings
 
-    spare_unused_drivers(load_settings(data))
+    spare_unused_modules(load_settings(data))
     from patchherd.commands.context import open_server
     from patchherd.deployments.worker import work
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from flask import Flask
 
-from patchherd.footprint import spare_unused_drivers
+from patchherd.footprint import spare_unused_modules
 from patchherd.settings import load_settings, with_secret_key
 
 
 def create(data: str) -> Flask:
     """The application of the server that keeps its state in `data`."""
     settings = with_secret_key(load_settings(Path(data)))
-    spare_unused_drivers(settings)
+    spare_unused_modules(settings)
     from patchherd import logs
     from patchherd.app import create_app
 
