@@ -233,6 +233,7 @@ def parse_dpkg(text):
 # deb-triggers(5): a package that waits for triggers is installed; these are not, whatever version dpkg shows for them
 DPKG_BROKEN = ("half-configured", "unpacked", "half-installed")
 
+
 def broken_problems(packages):
     """One sentence about the packages that an interrupted or failed run of dpkg has left behind; [] without such."""
     names = ["%s (%s)" % (package["name"], package["broken"]) for package in packages if "broken" in package]

@@ -2,7 +2,8 @@
 # Copyright (c) 2026, Patchherd contributors
 """What Ansible itself demands of a collection: `ansible-test sanity` on the built artifact, and ansible-lint.
 
-ansible-test runs locally: every test but `pslint`, which needs PowerShell and has nothing to look at here. What needs
+ansible-test runs locally: every test but `pslint`, which needs PowerShell; tests/unit/agent/test_windows_agent.py has
+rules of its own for the only PowerShell here. What needs
 containers (units and integration in the images of ansible-test), and the checks of the galaxy importer that need a
 Galaxy server, are not run.
 """

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.lab.product import Product
+from tests.running import Server
 
 ROOT = Path(__file__).parents[2]
 HOSTS = ("deb1", "rpm1")
@@ -117,6 +118,31 @@ def test_a_refusal_names_its_reason_and_no_secret(product: Product, play: Play) 
     assert code != 0
     assert "does not enrol deb1 (HTTP -1)" in said
     assert product.lab["deb1"].ssh("test -e /etc/patchherd/agent.json", check=False).returncode
+
+
+def test_the_role_hands_out_the_authority_of_the_server(product: Product, play: Play, tmp_path: Path) -> None:
+    lab = product.lab
+    with Server(tmp_path / "https", lab.gateway, PATCHHERD_TLS="true") as server:
+        server.log_in()
+        authority = server.data / "tls/ca.crt"
+        secure = Product(server, lab)
+        given = {
+            "enroll_server": server.url,
+            "enroll_token_key": secure.token["token_key"],
+            "enroll_token_secret": secure.token["token_secret"],
+            "patchherd_hosts": "deb1",
+        }
+        code, said, _ = play("patchherd.fleet.enroll", **given)
+        assert code != 0
+        assert "CERTIFICATE_VERIFY_FAILED" in said
+        assert secure.token["token_secret"] not in said
+        code, said, _ = play("patchherd.fleet.enroll", **given, enroll_ca_file=str(authority))
+        assert code == 0, said
+        assert secure.token["token_secret"] not in said
+        assert lab["deb1"].ssh("cat /etc/patchherd/ca.pem").stdout == authority.read_text()
+        assert secure.device("deb1")["last_report"]
+        code, said, recap = play("patchherd.fleet.enroll", **given, enroll_ca_file=str(authority))
+        assert (code, recap["deb1"]["changed"]) == (0, 0), said
 
 
 def test_update_and_removal_of_the_agent(product: Product, play: Play, tmp_path: Path) -> None:
