@@ -21,11 +21,11 @@ SCRIPT = "/api/v1/auto-enrollment/script"
 
 @pytest.fixture
 def report() -> dict[str, Any]:
-    """The recorded report, as fresh as if it came now."""
+    """The sample report, as fresh as if it came now."""
     return {**json.loads(FIXTURE.read_text()), "metadataUpdated": now().isoformat()}
 
 
-def test_the_recorded_report_is_taken_as_it_is(api: Api, report: dict[str, Any]) -> None:
+def test_the_sample_report_is_taken_as_it_is(api: Api, report: dict[str, Any]) -> None:
     host = api.enroll(friendly_name="win")
     answer = api.host("POST", "/hosts/update", host, report)
     assert (answer.status_code, answer.json["packagesProcessed"]) == (200, 7), answer.text

@@ -179,7 +179,7 @@ def test_every_value_of_the_script_arrives_as_it_is(value: str) -> None:
     assert unquote(head.partition("$Values")[2])[:3] == [value, value or "k", value]
 
 
-def test_the_recorded_report_has_the_fields_that_the_agent_writes() -> None:
+def test_the_sample_report_has_the_fields_that_the_agent_writes() -> None:
     """The fixture cannot drift from the script: their field names are the same."""
     report = json.loads(FIXTURE.read_text())
     text = AGENT.read_text()
