@@ -20,7 +20,7 @@ from tests.lab.product import Product
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/enrol.md").read_text()
 BLOCKS = re.findall(r"(?ms)^```(\w+) ?([\w.]*)\n(.*?)^```$", TEXT)
-ORDER = "server host host proxmox controller host anywhere host".split()  # noqa: SIM905
+ORDER = "server host host proxmox controller host anywhere host".split()
 PCT = "#!/bin/sh\n[ \"$1\" = list ] && echo 'VMID       Status     Lock         Name'\n"
 
 
