@@ -72,11 +72,14 @@ class Browser:
         self.driver.get(self.url + path)
 
     def log_in(self, path: str = "/", username: str = "admin", password: str = ADMIN_PASSWORD) -> None:
-        """Go to `path` by way of the log-in page."""
+        """Go to `path` by way of the log-in page; back when the answer to it, whichever, is on screen."""
         self.open(path)
         self.find("#username").send_keys(username)
         self.find("#password").send_keys(password)
+        self.run("window.isLogInForm = true")
         self.find("#log-in").click()
+        answered = "return !window.isLogInForm && document.readyState === 'complete'"
+        wait_for("an answer to the log-in", lambda: self.run(answered), 15, 0.05)
 
     def find(self, selector: str) -> WebElement:
         """The first match, as soon as there is one."""
