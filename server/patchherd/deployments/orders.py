@@ -13,6 +13,7 @@ from peewee import fn
 
 from patchherd.database import chunked, db, now, write_transaction
 from patchherd.deployments import ledger
+from patchherd.deployments.history import jobs_of
 from patchherd.deployments.models import (
     OPEN_HOST_STATES,
     OPEN_STATES,
@@ -326,18 +327,7 @@ def details(deployment: Deployment) -> dict[str, Any]:
             }
             for host in hosts
         ],
-        "jobs": [
-            {
-                "id": job.id,
-                "state": job.state,
-                "attempt": job.attempt,
-                "created_at": job.created_at,
-                "started_at": job.started_at,
-                "finished_at": job.finished_at,
-                "message": job.message,
-            }
-            for job in deployment.jobs.order_by(Job.id)
-        ],
+        "jobs": jobs_of(deployment.id),
     }
 
 
