@@ -3,47 +3,22 @@
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
 from typing import Any
 
-import peewee
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-import patchherd
-from patchherd import database
+from patchherd import database, schema
 
 ADMIN = "admin"
 PASSWORD = "correct horse battery"
 
 
-def all_models() -> list[type[peewee.Model]]:
-    """The models of all rooms."""
-    found: list[type[peewee.Model]] = []
-    for room in pkgutil.iter_modules(patchherd.__path__):
-        if not room.ispkg:
-            continue
-        try:
-            module = import_module(f"patchherd.{room.name}.models")
-        except ModuleNotFoundError:
-            continue
-        found += [
-            value
-            for value in vars(module).values()
-            if isinstance(value, type)
-            and issubclass(value, database.BaseModel)
-            and value is not database.BaseModel
-            and value.__module__ == module.__name__
-        ]
-    return found
-
-
 def create_schema() -> None:
     """Create all tables in the configured database."""
     with database.connection(), database.write_transaction():
-        database.db.create_tables(all_models())
+        database.db.create_tables(schema.all_models())
 
 
 class Api:
