@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
@@ -31,10 +32,17 @@ OPENAPI = {
 }
 
 
+class Application(Flask):
+    """Flask without the question, asked of a dozen functions on every request, whether they are coroutines."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(settings: Settings) -> Flask:
     """The WSGI application. `settings` must carry a secret key; the database must be migrated."""
     database.configure(settings.resolved_database_url, connections=settings.connections_per_process)
-    app = Flask("patchherd", static_folder=None)
+    app = Application("patchherd", static_folder=None)
     app.config.update(OPENAPI)
     app.config["SECRET_KEY"] = settings.secret_key
     app.config["PATCHHERD"] = settings

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -67,6 +68,20 @@ class JsonField(peewee.TextField):
         return None if value is None else msgspec.json.decode(value)
 
 
+class _PostgresqlPool(PooledPostgresqlDatabase):
+    """A pool that does not ask the server on every request whether the connection still lives."""
+
+    def _is_closed(self, conn: Any) -> bool:
+        """A server that gave an idle connection up has said so: there is something to read, and only then we ask."""
+        if conn.closed:
+            return True
+        unread = select.poll()
+        unread.register(conn.fileno(), select.POLLIN)
+        if self._adapter.txn_status(conn) == self._adapter.txn_idle and not unread.poll(0):
+            return False
+        return bool(super()._is_closed(conn))
+
+
 def now() -> datetime:
     """The current moment, aware, in UTC."""
     return datetime.now(UTC)
@@ -85,7 +100,7 @@ def configure(url: str, connections: int = 24) -> peewee.Database:
             str(path), pragmas=SQLITE_PRAGMAS, max_connections=connections, timeout=30, check_same_thread=False
         )
     elif parts.scheme in {"postgresql", "postgres"}:
-        database = PooledPostgresqlDatabase(
+        database = _PostgresqlPool(
             unquote(parts.path.lstrip("/")),
             host=parts.hostname,
             port=parts.port or 5432,
@@ -138,6 +153,13 @@ def write_transaction() -> Iterator[None]:
     else:
         with db.atomic():
             yield
+
+
+@contextlib.contextmanager
+def write_statement() -> Iterator[None]:
+    """Around a change that is one statement and needs no transaction of its own."""
+    with _sqlite_write_lock if is_sqlite() else contextlib.nullcontext():
+        yield
 
 
 class Prepared:

@@ -289,8 +289,10 @@ def install(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def finish(response: Response) -> Response:
-        for name, value in {**HEADERS, **(HSTS if settings.sends_hsts and request.is_secure else {})}.items():
-            response.headers.setdefault(name, value)
+        own = {name.lower() for name in response.headers.keys()}  # noqa: SIM118 - iterating gives pairs
+        for name, value in (HEADERS | HSTS if settings.sends_hsts and request.is_secure else HEADERS).items():
+            if name.lower() not in own:
+                response.headers.add(name, value)
         log.debug(
             "request",
             method=request.method,

@@ -64,7 +64,7 @@ def clock(work: Callable[[], Any]) -> tuple[float, float]:
 
 def send(device: Device, body: bytes) -> tuple[float, float]:
     fresh = find_device(device.id)
-    return clock(lambda: receive_report(fresh, body))
+    return clock(lambda: receive_report(fresh.id, body))
 
 
 def measure(size: int) -> dict[str, list[tuple[float, float]]]:

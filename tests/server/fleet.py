@@ -55,7 +55,7 @@ def add_host(name: str, *packages: dict[str, Any], **more: Any) -> Device:
     """A device that has sent this report."""
     with database.connection():
         device = create_device(name)
-        receive_report(device, rpm_report(name, *packages, **more))
+        receive_report(device.id, rpm_report(name, *packages, **more))
         return Device.get_by_id(device.id)
 
 

@@ -262,7 +262,7 @@ def test_the_digest_tells_what_would_be_installed(api: Api, fleet: Fleet) -> Non
     assert digest("web", "db", filter="security") != whole
     with database.connection():
         receive_report(
-            fleet.web, rpm_report("web", security("openssl", candidate="3-1"), package("bash", candidate="2-1"))
+            fleet.web.id, rpm_report("web", security("openssl", candidate="3-1"), package("bash", candidate="2-1"))
         )
     assert digest("web", "db") != whole
 

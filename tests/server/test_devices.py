@@ -31,7 +31,7 @@ def add(name: str, address: str | None = None, *, seen: timedelta | None = None,
     with database.connection():
         device = create_device(name)
         if address is not None:
-            receive_report(device, {"hostname": name, "ip": address, **report})
+            receive_report(device.id, {"hostname": name, "ip": address, **report})
         if seen is not None:
             Device.update(last_heartbeat=now() - seen).where(Device.id == device.id).execute()
         return Device.get_by_id(device.id)
@@ -396,7 +396,7 @@ def test_changed_host_keys_are_told_and_accepted_by_people_only(api: Api) -> Non
     path = f"/devices/{device.id}"
     assert api.get(path).json["host_keys"] == "pinned"
     with database.connection():
-        receive_report(Device.get_by_id(device.id), {"hostname": "web1", "sshHostKeys": [KEY_B]})
+        receive_report(device.id, {"hostname": "web1", "sshHostKeys": [KEY_B]})
     shown = api.get(path).json
     assert (shown["host_keys"], shown["ssh_host_keys"]) == ("changed", [KEY_A])
     assert api.post(f"{path}/host-keys/accept").json["host_keys"] == "pinned"

@@ -53,7 +53,7 @@ class Fleet:
 
     def report(self, hostname: str, address: str, *packages: dict[str, Any]) -> Device:
         device = create_device(hostname)
-        receive_report(device, {"hostname": hostname, "ip": address, "ecosystem": "rpm", "packages": list(packages)})
+        receive_report(device.id, {"hostname": hostname, "ip": address, "ecosystem": "rpm", "packages": list(packages)})
         return device
 
 

@@ -67,7 +67,7 @@ def report(*packages: dict[str, Any], ecosystem: str = "deb", **more: Any) -> di
 
 
 def send(device: Device, body: dict[str, Any], **kwargs: Any) -> list[dict[str, Any]]:
-    receive_report(find_device(device.id), body, **kwargs)
+    receive_report(device.id, body, **kwargs)
     return patches_of([device.id])[device.id]
 
 
@@ -356,7 +356,7 @@ def judged(device: Device, settings: Settings, hours: float = 0) -> tuple[str, s
 
 def test_unreported_host_is_unknown(device: Device, app_settings: Settings) -> None:
     assert judged(device, app_settings) == ("unknown", "no report yet")
-    receive_report(device, {"hostname": "x", "packages": None})
+    receive_report(device.id, {"hostname": "x", "packages": None})
     assert judged(device, app_settings) == ("unknown", "no report of packages yet")
 
 
@@ -423,7 +423,7 @@ def test_an_identical_report_writes_no_rows(device: Device) -> None:
     send(device, body)
     fresh = find_device(device.id)
     with queries() as seen:
-        receive_report(fresh, {**body, "metadataUpdated": now().isoformat(), "systemUptime": "5 days"})
+        receive_report(fresh.id, {**body, "metadataUpdated": now().isoformat(), "systemUptime": "5 days"})
     writes = [sql for sql in seen if sql.startswith(("INSERT", "UPDATE", "DELETE"))]
     assert [sql.split()[1].strip('"') for sql in writes] == ["device"]
     assert find_device(device.id).facts["systemUptime"] == "5 days"

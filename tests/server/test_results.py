@@ -338,8 +338,8 @@ def test_windows_hosts_are_judged_by_what_is_still_offered(settings: Settings) -
     search = {"updates": {"a": update("5050001"), "b": update("5050002")}, "filtered_updates": {}}
     with database.connection():
         device = create_device("win")
-        receive_report(device, {"hostname": "win", "ip": "10.0.0.9", "osType": "Microsoft Windows Server 2022"})
-        receive_report(Device.get_by_id(device.id), windows_report(search), source="ansible")
+        receive_report(device.id, {"hostname": "win", "ip": "10.0.0.9", "osType": "Microsoft Windows Server 2022"})
+        receive_report(device.id, windows_report(search), source="ansible")
         order = {"created_by": "me", "devices": ["win"], "groups": []}
         deployment = orders.place(settings, lambda _: None, **order)
         job = deployment.jobs.get()

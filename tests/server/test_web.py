@@ -47,7 +47,7 @@ def report(name: str, missing: int = 0, security: bool = False, **more: Any) -> 
     body = {"hostname": name, "osType": "Debian GNU/Linux", "osId": "debian", "packages": packages}
     with database.connection():
         device = create_device(name)
-        receive_report(device, body | {"metadataUpdated": now().isoformat(), **more})
+        receive_report(device.id, body | {"metadataUpdated": now().isoformat(), **more})
         return Device.get_by_id(device.id)
 
 
@@ -345,7 +345,7 @@ def test_host_keys_are_accepted_by_a_button(page: FlaskClient) -> None:
 
     device = report("web", sshHostKeys=[key("A")])
     with database.connection():
-        receive_report(device, {"hostname": "web", "sshHostKeys": [key("B")]})
+        receive_report(device.id, {"hostname": "web", "sshHostKeys": [key("B")]})
     text = page.get("/devices/web").text
     assert "SSH host keys changed." in text
     answer = page.post(f"/devices/{device.id}/accept-host-keys", data={"csrf_token": token_of(text)})

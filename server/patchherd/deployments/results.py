@@ -45,9 +45,8 @@ def note_reboot(host_id: int) -> None:
 def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[str, Any]) -> None:
     """Take a report that a playbook brought: the device's state, and for `after` the proof of what was installed."""
     host = DeploymentHost.get_by_id(host_id)
-    device = Device.get_by_id(host.device_id)
     try:
-        receive_report(device, report, source="ansible")
+        receive_report(host.device_id, report, source="ansible")
     except ApiError as exc:
         note_failure(host_id, f"report ({phase})", str(exc))
         return
@@ -151,9 +150,7 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
     if ecosystem != "windows":
         _note_unplanned(host, report)
     needs_reboot = bool(report.get("needsReboot"))
-    rebooted = host.rebooted or bool(
-        host.boot_id_before and device.boot_id and device.boot_id != host.boot_id_before
-    )
+    rebooted = host.rebooted or bool(host.boot_id_before and device.boot_id and device.boot_id != host.boot_id_before)
     DeploymentHost.update(reboot_required=needs_reboot, rebooted=rebooted).where(DeploymentHost.id == host.id).execute()
     superseded = host.changes.where(DeploymentChange.planned & (DeploymentChange.result == "superseded")).count()
     if failed:

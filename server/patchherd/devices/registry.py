@@ -120,19 +120,6 @@ def touch_heartbeat(device_id: int, moment: datetime | None = None) -> None:
 _beat = Prepared(lambda moment, device: Device.update(last_heartbeat=moment).where(Device.id == device))
 
 
-def reporting_device(device_id: int) -> Device:
-    """The device whose credentials were accepted a moment ago. Raises NotFound when it was deleted since."""
-    row = _whole.run(device_id).fetchone()
-    if row is None:
-        raise NotFound("Device not found", "it was deleted a moment ago")
-    fields = Device._meta.sorted_fields
-    values = {field.name: field.python_value(value) for field, value in zip(fields, row, strict=True)}
-    return Device(**values)
-
-
-_whole = Prepared(lambda device: Device.select().where((Device.id == device) & Device.deleted_at.is_null()))
-
-
 def write_columns(device_id: int, changes: dict[str, Any]) -> None:
     """Write these columns of a device, as reports do."""
     names = tuple(sorted(changes))

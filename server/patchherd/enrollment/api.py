@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, request
+from flask import Response, jsonify, request
 
 from patchherd.enrollment import bootstrap, descriptions, hashgate, hosts, schemas, scripts, signs, tokens
 from patchherd.errors import BadRequest, NotFound, Unauthorized
@@ -225,7 +225,7 @@ def ssh_key() -> Response:
 @requires(HOST_REPORT)
 @room.doc(requestBody=descriptions.PING)
 @room.response(200, schemas.PingAnswer)
-def ping() -> dict[str, Any]:
+def ping() -> Response:
     """A sign of life; with hashes of what the host would report, the answer names what the server needs in full"""
     principal = hosts.require_host(current())
     body = signs.read_ping(request.get_data())
@@ -240,7 +240,7 @@ def ping() -> dict[str, Any]:
     if body.hashes:
         answer["requestFull"] = hashgate.sections_wanted(principal.id, body.hashes)
     signs.note_ping(principal, body, packages_known="packagesHash" in body.hashes and not answer["requestFull"])
-    return answer
+    return jsonify(answer)
 
 
 @room.route("/settings/update-interval")

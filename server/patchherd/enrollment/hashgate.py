@@ -9,7 +9,7 @@ itself; whatever else happens, the section is asked for again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from patchherd.database import Prepared
 from patchherd.enrollment.models import HostCredential
@@ -36,15 +36,29 @@ def sections_wanted(credential_id: int, hashes: dict[str, Any]) -> list[str]:
     return [SECTIONS[name] for name in SECTIONS if name in wanted]
 
 
-def accept_report(device_id: int, sections: Iterable[str], hashes: dict[str, Any] | None = None) -> None:
-    """Note that these sections of a report of the device were taken; `hashes`: what the report itself says of them.
+class Gate(NamedTuple):
+    """The hashes of a host's credential as the database keeps them; all None for a device without one."""
 
-    Call it in the transaction that stores the report. A device without credentials is none of the gate's business.
+    credential_id: int | None
+    accepted: Any
+    offered: Any
+
+
+GATE_COLUMNS = (HostCredential.id, HostCredential.accepted_hashes, HostCredential.offered_hashes)
+"""What a `Gate` is made of, for a query that joins HostCredential."""
+
+
+def changes_by_report(
+    gate: Gate, sections: Iterable[str], hashes: dict[str, Any] | None = None
+) -> dict[str, dict[str, str]]:
+    """What a report with these sections changes: columns for `write_gate`, none when all is as it was.
+
+    `hashes`: what the report itself says of its sections. A device without credentials is none of the gate's business.
     """
-    row = _hashes.run(device_id).fetchone()
-    if row is None:
-        return
-    number, accepted_before, offered_before = row[0], *map(HostCredential.accepted_hashes.python_value, row[1:])
+    if gate.credential_id is None:
+        return {}
+    accepted_before = HostCredential.accepted_hashes.python_value(gate.accepted)
+    offered_before = HostCredential.offered_hashes.python_value(gate.offered)
     stated = _clean(hashes or {})
     accepted, offered = dict(accepted_before), dict(offered_before)
     for name in (name for name, section in SECTIONS.items() if section in set(sections)):
@@ -53,21 +67,21 @@ def accept_report(device_id: int, sections: Iterable[str], hashes: dict[str, Any
             accepted[name] = value
         else:  # a report out of turn may differ from what was accepted before: ask next time
             accepted.pop(name, None)
-    if accepted != accepted_before or offered != offered_before:
-        HostCredential.update(accepted_hashes=accepted, offered_hashes=offered).where(
-            HostCredential.id == number
-        ).execute()
+    if accepted == accepted_before and offered == offered_before:
+        return {}
+    return {"accepted_hashes": accepted, "offered_hashes": offered}
+
+
+def write_gate(gate: Gate, changes: dict[str, dict[str, str]]) -> None:
+    """Write what `changes_by_report` found, in the transaction that stores the report."""
+    if changes:
+        HostCredential.update(**changes).where(HostCredential.id == gate.credential_id).execute()
 
 
 _hashes_of_credential = Prepared(
     lambda credential: HostCredential.select(HostCredential.accepted_hashes, HostCredential.offered_hashes).where(
         HostCredential.id == credential
     )
-)
-_hashes = Prepared(
-    lambda device: HostCredential.select(
-        HostCredential.id, HostCredential.accepted_hashes, HostCredential.offered_hashes
-    ).where(HostCredential.device == device)
 )
 
 

@@ -6,14 +6,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import Flask, request
-from flask.sessions import SecureCookieSessionInterface
+from flask import Flask, Request, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from patchherd.settings import Settings
 
 
 class Sessions(SecureCookieSessionInterface):
     """Flask's sessions, kept to HTTPS wherever the request came by it."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if "HTTP_COOKIE" not in request.environ:  # agents and API clients: nothing to verify
+            return self.session_class()
+        return super().open_session(app, request)
 
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import limits
 from flask import Flask, Response, request
-from flask_limiter import ApplicationLimit, Limiter, RateLimitExceeded
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
 from patchherd.errors import TooManyRequests
 from patchherd.identity.access import view_of_request
@@ -29,29 +31,30 @@ def limited(view: View) -> View:
 
 def install(app: Flask, settings: Settings) -> None:
     """Count in this process's memory; several processes therefore allow so many times more."""
-    limiter = Limiter(
-        lambda: request.remote_addr or "unknown",
-        app=app,
-        storage_uri="memory://",
-        strategy="moving-window",
-        application_limits=[
-            ApplicationLimit(
-                settings.auth_rate_limit,
-                exempt_when=lambda: not getattr(view_of_request(), "patchherd_limited", False),
-                deduct_when=_refused,
-            )
-        ],
-    )
+    limit = limits.parse(settings.auth_rate_limit)
+    refusals = MovingWindowRateLimiter(MemoryStorage())
 
-    @app.errorhandler(RateLimitExceeded)
-    def answer(error: RateLimitExceeded) -> Response:
-        limit = limiter.current_limit
-        wait = max(1, int(limit.reset_at - time.time()) + 1) if limit else 60
-        refusal = TooManyRequests("Rate limit exceeded", f"Too many failed attempts: try again in {wait} s")
-        response = app.response_class(app.json.dumps(refusal.body()), 429, mimetype="application/json")
-        response.headers["Retry-After"] = str(wait)
+    @app.before_request
+    def refuse() -> None:
+        if _is_limited() and not refusals.test(limit, _client()):
+            reset_at = refusals.get_window_stats(limit, _client()).reset_time
+            wait = max(1, int(reset_at - time.time()) + 1)
+            raise TooManyRequests(
+                "Rate limit exceeded",
+                f"Too many failed attempts: try again in {wait} s",
+                headers={"Retry-After": str(wait)},
+            )
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        if response.status_code in {401, 403} and _is_limited():
+            refusals.hit(limit, _client())
         return response
 
 
-def _refused(response: Response) -> bool:
-    return response.status_code in {401, 403}
+def _is_limited() -> bool:
+    return getattr(view_of_request(), "patchherd_limited", False)
+
+
+def _client() -> str:
+    return request.remote_addr or "unknown"

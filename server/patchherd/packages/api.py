@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from patchherd.devices.registry import find_device, reporting_device
+from patchherd.devices.registry import find_device
 from patchherd.errors import BadRequest
 from patchherd.http import Room, settings
 from patchherd.identity.access import current, requires
@@ -65,13 +65,13 @@ _REPORT_BODY = {
 @requires("host:report")
 @room.doc(requestBody=_REPORT_BODY)
 @room.response(200, schemas.ReportAnswer)
-def update_host() -> dict[str, Any]:
+def update_host() -> Response:
     """Report packages, system and hardware of the host whose credentials are presented"""
     device_id = current().device_id
     if device_id is None:
         raise BadRequest("Not a host", "these credentials belong to no device")
-    answer = receive_report(reporting_device(device_id), request.get_data(cache=False))
-    return {"message": "Host updated successfully", **answer}
+    answer = receive_report(device_id, request.get_data(cache=False))
+    return jsonify({"message": "Host updated successfully", **answer})
 
 
 @room.route("/devices/<reference>/patches")

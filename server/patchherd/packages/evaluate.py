@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import msgspec
 
 from patchherd.packages.items import Item
-from patchherd.packages.sets import Triple
+from patchherd.packages.memory import KnownItem
 from patchherd.packages.severity import Rating, rate, reboot_suggested, texts
 from patchherd.packages.versions import key
 
@@ -33,10 +34,11 @@ class Finding(NamedTuple):
     severity: str
     severity_source: str
     security: bool
-    advisories: list[dict[str, Any]]
+    advisories: str
+    """JSON, as the database keeps it: findings are compared with its rows."""
     origin: str | None
     kb: str | None
-    categories: list[str]
+    categories: str
     reboot_suggested: bool
 
     @property
@@ -44,36 +46,37 @@ class Finding(NamedTuple):
         return (self.package, self.architecture)
 
 
-def evaluate(ecosystem: str, items: list[Item]) -> tuple[list[Triple], list[Finding]]:
-    """The installed triples and the findings of a report; at most one finding a package and architecture.
+def evaluate(ecosystem: str, items: list[KnownItem]) -> list[Finding]:
+    """The findings of a report; at most one a package and architecture, or a Windows update.
 
     Of several installed versions (kernels) the newest counts.
     """
-    triples: list[Triple] = []
-    offers: dict[Identity, list[Item]] = {}
+    asking = [item for item in items if item.offer is not None]
+    if not asking:
+        return []
+    instances = Counter([item.identity for item in items])
+    several: dict[Identity, list[Item]] = {}
     findings: dict[Identity, Finding] = {}
-    for item in items:
-        if item.needs_update and item.is_windows_update:
-            findings[(item.name, "")] = _windows_finding(item)
+    for item in asking:
+        offer: Item = item.offer  # type: ignore[assignment]
+        is_update = offer.needs_update and offer.is_windows_update
+        if instances[item.identity] > 1 and not is_update:
+            several.setdefault(item.identity, []).append(offer)
             continue
-        architecture = item.architecture or ""
-        if item.current_version:
-            triples.append((item.name, architecture, item.current_version))
-        if item.needs_update or item.available_version or item.broken:
-            offers.setdefault((item.name, architecture), []).append(item)
-    if offers:
-        newest: dict[Identity, str] = {}
-        for name, architecture, version in triples:
-            identity = (name, architecture)
-            if identity in offers:
-                best = newest.get(identity)
-                if best is None or key(ecosystem, version) > key(ecosystem, best):
-                    newest[identity] = version
-        for identity, offered in offers.items():
-            finding = _judge(ecosystem, identity, newest.get(identity), offered)
-            if finding is not None:
-                findings[identity] = finding
-    return triples, list(findings.values())
+        if item.finding is msgspec.UNSET:
+            installed = offer.current_version or None
+            item.finding = (
+                _windows_finding(offer) if is_update else _judge(ecosystem, item.identity, installed, [offer])
+            )
+        if item.finding is not None:
+            findings[item.finding.identity] = item.finding
+    for identity, offers in several.items():
+        versions = [item.triple[2] for item in items if item.triple is not None and item.identity == identity]
+        newest = max(versions, key=lambda version: key(ecosystem, version), default=None)
+        finding = _judge(ecosystem, identity, newest, offers)
+        if finding is not None:
+            findings[identity] = finding
+    return list(findings.values())
 
 
 def _judge(ecosystem: str, identity: Identity, installed: str | None, offered: list[Item]) -> Finding | None:
@@ -118,7 +121,7 @@ def _judge(ecosystem: str, identity: Identity, installed: str | None, offered: l
         advisories=_advisories(best),
         origin=_origin(best),
         kb=None,
-        categories=[],
+        categories="[]",
         reboot_suggested=reboot_suggested(identity[0]),
     )
 
@@ -153,13 +156,17 @@ def _windows_finding(item: Item) -> Finding:
         advisories=_advisories(item),
         origin=(item.source_repository or "Windows Update")[:255],
         kb=kbs[0][:32] if kbs else None,
-        categories=texts(item.wua_categories),
+        categories=_json(texts(item.wua_categories)),
         reboot_suggested="Definition Updates" not in texts(item.wua_categories),
     )
 
 
-def _advisories(item: Item) -> list[dict[str, Any]]:
-    return [msgspec.structs.asdict(advisory) for advisory in item.advisories or ()]
+def _advisories(item: Item) -> str:
+    return _json(item.advisories or [])
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _origin(item: Item) -> str | None:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
+from peewee import JOIN
 
-from patchherd.database import Prepared, is_sqlite, now, write_transaction
+from patchherd.database import Prepared, UtcField, now, write_statement, write_transaction
 from patchherd.devices.models import Device
 from patchherd.devices.registry import (
     DEBIAN_IDS,
@@ -21,12 +22,14 @@ from patchherd.devices.registry import (
     os_family,
     write_columns,
 )
-from patchherd.enrollment.hashgate import accept_report
-from patchherd.errors import invalid
-from patchherd.packages.evaluate import RULES, Finding, evaluate
-from patchherd.packages.items import Report, decode_items, decode_report
+from patchherd.enrollment.hashgate import GATE_COLUMNS, Gate, changes_by_report, write_gate
+from patchherd.enrollment.models import HostCredential
+from patchherd.errors import NotFound, invalid
+from patchherd.packages.evaluate import RULES, evaluate
+from patchherd.packages.items import Report, decode_report
+from patchherd.packages.memory import KnownItem, read_items, version_ids
 from patchherd.packages.models import DevicePackages, PackageSet
-from patchherd.packages.sets import Triple, store_set
+from patchherd.packages.sets import store_members
 from patchherd.packages.verdicts import write_findings
 
 MAX_FACTS_BYTES = 256 * 1024
@@ -45,61 +48,89 @@ _MANAGERS = {
 _FAMILY_ECOSYSTEMS = {"debian": "deb", "redhat": "rpm", "windows": "windows"}
 
 
-class _Evaluated(NamedTuple):
-    fingerprint: bytes
-    ecosystem: str
-    reported: int
-    triples: list[Triple]
-    findings: list[Finding]
+class _Host(NamedTuple):
+    """What is known of a reporting device, as the database keeps it."""
+
+    id: int
+    machine_id: str | None
+    os_family: str | None
+    ssh_host_keys: str
+    facts: str
+    missing: int | None
+    missing_security: int | None
+    package_set: int | None
+    fingerprint: bytes | None
+    reported: int | None
+    gate: Gate
 
 
-def receive_report(device: Device, report: dict[str, Any] | bytes, source: str = "agent") -> dict[str, int]:
-    """Take a report (JSON bytes or the same as a dict) of `device`; what it lacks stays as it was.
+_host = Prepared(
+    lambda device: (
+        Device.select(
+            *(getattr(Device, name) for name in _Host._fields[:7]),
+            DevicePackages.package_set,
+            DevicePackages.fingerprint,
+            DevicePackages.reported,
+            *GATE_COLUMNS,
+        )
+        .join(DevicePackages, JOIN.LEFT_OUTER)
+        .switch(Device)
+        .join(HostCredential, JOIN.LEFT_OUTER)
+        .where((Device.id == device) & Device.deleted_at.is_null())
+    )
+)
+_GATE_AT = len(_Host._fields) - 1
 
-    Returns packagesProcessed, updatesAvailable, securityUpdates. Raises BadRequest, then nothing was changed.
-    `source` tells who brought it: agent or ansible.
+
+def _load_host(device_id: int) -> _Host:
+    row = _host.run(device_id).fetchone()
+    if row is None:
+        raise NotFound("Device not found", "it was deleted a moment ago")
+    return _Host._make([*row[:_GATE_AT], Gate._make(row[_GATE_AT:])])
+
+
+def receive_report(device_id: int, report: dict[str, Any] | bytes, source: str = "agent") -> dict[str, int]:
+    """Take a report (JSON bytes or the same as a dict) of a device; what it lacks stays as it was.
+
+    Returns packagesProcessed, updatesAvailable, securityUpdates. Raises BadRequest and NotFound, then nothing was
+    changed. `source` tells who brought it: agent or ansible.
     """
+    host = _load_host(device_id)
     body = report if isinstance(report, bytes) else msgspec.json.encode(report)
     told = decode_report(body)
     moment = now()
-    changes = _facts(device, told, source)
+    facts, changes = _facts(host, told, source)
     changes |= {"last_heartbeat": moment, "last_report": moment, "updated_at": moment}
     raw = bytes(told.packages)
     if raw == b"null":
-        with write_transaction():
-            _store_device(device, told, changes, with_packages=False)
-        return _answer(0, device.missing, device.missing_security)
+        _store_unchanged(host, told, changes, facts, with_packages=False)
+        return _answer(0, host.missing, host.missing_security)
     changes |= _metadata(told, moment)
-    ecosystem = _ecosystem(told, changes.get("os_family") or device.os_family)
+    ecosystem = _ecosystem(told, changes.get("os_family") or host.os_family)
     if raw.strip() == b"[]" and "packages" not in (told.sections or ()):
         raise invalid("packages", "an empty list is taken only when sections names packages")
     fingerprint = _fingerprint(ecosystem, raw)
-    known_as = _link.run(device.id).fetchone()
-    if known_as is not None and bytes(known_as[0]) == fingerprint:
-        changes |= _status(changes, device.missing)
-        with write_transaction():
-            _store_device(device, told, changes)
-        return _answer(known_as[1], device.missing, device.missing_security)
-    items = decode_items(raw)
-    evaluated = _Evaluated(fingerprint, ecosystem, len(items), *evaluate(ecosystem, items))
-    missing = [finding for finding in evaluated.findings if finding.verdict == "missing"]
+    if host.fingerprint is not None and bytes(host.fingerprint) == fingerprint:
+        changes |= _status(changes, host.missing)
+        _store_unchanged(host, told, changes, facts)
+        return _answer(host.reported or 0, host.missing, host.missing_security)
+    items = read_items(ecosystem, raw)
+    findings = evaluate(ecosystem, items)
+    missing = [finding for finding in findings if finding.verdict == "missing"]
     security = sum(finding.security for finding in missing)
     known = bool(items) or ecosystem == "windows"  # Windows lists only what is missing
     changes |= {"missing": len(missing) if known else None, "missing_security": security if known else None}
     changes |= _status(changes, changes["missing"])
-    broken = sorted({f"{item.name} ({item.broken})" for item in items if item.broken})
-    changes["facts"]["brokenPackages"] = broken[:MAX_BROKEN]
+    broken = {f"{item.offer.name} ({item.offer.broken})" for item in items if item.offer and item.offer.broken}
+    facts["brokenPackages"] = sorted(broken)[:MAX_BROKEN]
+    link = {"fingerprint": fingerprint, "reported": len(items)}
     with write_transaction():
-        _store_packages(device, evaluated, moment, keep_set=ecosystem == "windows" and source == "ansible")
-        _store_device(device, told, changes)
+        keep_set = ecosystem == "windows" and source == "ansible"
+        _store_device(host, changes, facts)  # first: it makes two reports of one device take turns
+        _store_packages(device_id, ecosystem, None if keep_set else items, link, moment)
+        write_findings(device_id, findings, moment)
+        write_gate(host.gate, _gate_changes(host, told))
     return _answer(len(items), len(missing), security)
-
-
-_link = Prepared(
-    lambda device: DevicePackages.select(DevicePackages.fingerprint, DevicePackages.reported).where(
-        DevicePackages.device == device
-    )
-)
 
 
 def _fingerprint(ecosystem: str, raw: bytes) -> bytes:
@@ -113,34 +144,62 @@ def _answer(processed: int, missing: int | None, security: int | None) -> dict[s
     return {"packagesProcessed": processed, "updatesAvailable": missing or 0, "securityUpdates": security or 0}
 
 
-def _store_packages(device: Device, evaluated: _Evaluated, moment: datetime, *, keep_set: bool) -> None:
-    """Write set and verdicts. `keep_set`: the report lists no installed packages, so the known list stays."""
-    if not is_sqlite():  # two reports of one device take turns; on SQLite all writers do
-        Device.select(Device.id).where(Device.id == device.id).for_update().execute()
-    link = DevicePackages.get_or_none(DevicePackages.device == device.id)
-    if link is not None and keep_set:
-        package_set = link.package_set_id
-    else:
-        package_set = store_set(evaluated.ecosystem, evaluated.triples)
-    row = {"package_set": package_set, "fingerprint": evaluated.fingerprint, "reported": evaluated.reported}
-    if link is None:
-        DevicePackages.insert(device=device.id, **row).execute()
-    else:
-        DevicePackages.update(**row).where(DevicePackages.device == device.id).execute()
-        if link.package_set_id != package_set:
-            PackageSet.update(released_at=moment).where(PackageSet.id == link.package_set_id).execute()
-    write_findings(device.id, evaluated.findings, moment)
+def _store_packages(
+    device_id: int, ecosystem: str, items: list[KnownItem] | None, link: dict[str, Any], moment: datetime
+) -> None:
+    """Write what is installed; `items` None: the report lists no installed packages, so the known list stays."""
+    row = _link.run(device_id).fetchone()
+    known = package_set = row[0] if row else None
+    if known is None or items is not None:
+        package_set = store_members(ecosystem, version_ids(ecosystem, items or ()))
+    if known is None:
+        DevicePackages.insert(device=device_id, package_set=package_set, **link).execute()
+        return
+    _relink.run(package_set, link["fingerprint"], link["reported"], device_id)
+    if known != package_set:
+        _release.run(UtcField().db_value(moment), known)
 
 
-def _store_device(device: Device, told: Report, changes: dict[str, Any], *, with_packages: bool = True) -> None:
-    write_columns(device.id, changes)
+_link = Prepared(
+    lambda device: DevicePackages.select(DevicePackages.package_set).where(DevicePackages.device == device)
+)
+_relink = Prepared(
+    lambda package_set, fingerprint, reported, device: DevicePackages.update(
+        package_set=package_set, fingerprint=fingerprint, reported=reported
+    ).where(DevicePackages.device == device)
+)
+_release = Prepared(
+    lambda moment, package_set: PackageSet.update(released_at=moment).where(PackageSet.id == package_set)
+)
+
+
+def _store_unchanged(
+    host: _Host, told: Report, changes: dict[str, Any], facts: dict[str, Any], *, with_packages: bool = True
+) -> None:
+    """Store a report whose packages are the known ones, as a rule by a single statement."""
+    gate = _gate_changes(host, told, with_packages=with_packages)
+    with write_transaction() if gate else write_statement():
+        _store_device(host, changes, facts)
+        write_gate(host.gate, gate)
+
+
+def _store_device(host: _Host, changes: dict[str, Any], facts: dict[str, Any]) -> None:
+    text = msgspec.json.encode(facts)
+    if len(text) > MAX_FACTS_BYTES:
+        raise invalid("", f"the facts besides packages exceed {MAX_FACTS_BYTES} bytes")
+    if text != host.facts.encode():
+        changes["facts"] = facts
+    write_columns(host.id, changes)
+
+
+def _gate_changes(host: _Host, told: Report, *, with_packages: bool = True) -> dict[str, dict[str, str]]:
     sections = {
         "packages": with_packages,
         "repos": told.repositories is not None,
         "interfaces": told.network_interfaces is not None,
         "hostname": told.hostname is not None,
     }
-    accept_report(device.id, [name for name, given in sections.items() if given], told.hashes)
+    return changes_by_report(host.gate, [name for name, given in sections.items() if given], told.hashes)
 
 
 def _ecosystem(told: Report, family: str | None) -> str:
@@ -177,8 +236,8 @@ def _status(changes: dict[str, Any], missing: int | None) -> dict[str, Any]:
     return {"patch_status": "missing" if missing else "current", "patch_reason": None}
 
 
-def _facts(device: Device, told: Report, source: str) -> dict[str, Any]:
-    """Device columns from the report; a fact that it does not state keeps its last value."""
+def _facts(host: _Host, told: Report, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Facts and other device columns from the report; what it does not state keeps its last value."""
     name = clean_text(told.os_type, 255)
     os_id = clean_text(told.os_id, 64)
     if os_id is None and name:
@@ -187,7 +246,7 @@ def _facts(device: Device, told: Report, source: str) -> dict[str, Any]:
     stated = {
         "hostname": clean_text(told.hostname, 255),
         "ip_address": clean_address(told.ip) if told.ip else None,
-        "machine_id": None if device.machine_id else clean_text(told.machine_id, 255),  # enrolment knows it by its own
+        "machine_id": None if host.machine_id else clean_text(told.machine_id, 255),  # enrolment knows it by its own
         "os_family": os_family(os_id, name, told.os_id_like or ()),
         "os_id": os_id,
         "os_name": name,
@@ -206,11 +265,7 @@ def _facts(device: Device, told: Report, source: str) -> dict[str, Any]:
     if told.ssh_host_keys is not None:
         keys = clean_host_keys(told.ssh_host_keys)
         changes["reported_host_keys"] = keys
-        if keys and not device.ssh_host_keys:
+        if keys and host.ssh_host_keys == "[]":
             changes["ssh_host_keys"] = keys
-    facts = {_WIRE_NAMES[field]: getattr(told, field) for field in _FACTS if getattr(told, field) is not None}
-    facts = {**device.facts, **facts, "source": source}
-    if len(msgspec.json.encode(facts)) > MAX_FACTS_BYTES:
-        raise invalid("", f"the facts besides packages exceed {MAX_FACTS_BYTES} bytes")
-    changes["facts"] = facts
-    return changes
+    stated_facts = {_WIRE_NAMES[field]: getattr(told, field) for field in _FACTS if getattr(told, field) is not None}
+    return {**msgspec.json.decode(host.facts), **stated_facts, "source": source}, changes

@@ -5,16 +5,16 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from threading import Lock
 from typing import Any
 
 import msgspec
 import peewee
 
-from patchherd.database import chunked, db, is_sqlite, now, write_transaction
+from patchherd.database import Prepared, chunked, db, is_sqlite, now, write_transaction
 from patchherd.errors import NotFound
 from patchherd.packages.models import DevicePackages, PackageSet, PackageVersion
 from patchherd.packages.versions import key
@@ -47,83 +47,43 @@ CROSS JOIN LATERAL (
 KEEP_RELEASED = timedelta(days=30)
 
 
-class _InternedIds:
-    """Ids of interned versions that this process met; bounded. Versions are never deleted, so ids stay true."""
-
-    LIMIT = 100_000
-
-    def __init__(self) -> None:
-        self._database: Any = None
-        self._ids: dict[tuple[str, Triple], int] = {}
-        self._lock = Lock()
-
-    def of(self, database: Any) -> dict[tuple[str, Triple], int]:
-        with self._lock:
-            if database is not self._database:
-                self._database, self._ids = database, {}
-            return self._ids
-
-    def add(self, database: Any, found: dict[tuple[str, Triple], int]) -> None:
-        ids = self.of(database)
-        with self._lock:
-            if len(ids) + len(found) > self.LIMIT:
-                ids.clear()
-            ids.update(found)
+def store_members(ecosystem: str, version_ids: Iterable[int]) -> int:
+    """The id of the set of exactly these interned versions, new or not. Call it inside a write transaction."""
+    members = array("I", sorted(set(version_ids)))
+    digest = hashlib.blake2b(members.tobytes(), digest_size=16, person=ecosystem.encode()).digest()
+    found = _set_by_digest.run(digest).fetchone()
+    if found is None:
+        row = {"digest": digest, "ecosystem": ecosystem, "size": len(members), "members": members}
+        PackageSet.insert(row).on_conflict_ignore().execute()
+        found = _set_by_digest.run(digest).fetchone()
+    return int(found[0])
 
 
-_interned = _InternedIds()
+def _by_digest(digest: Any) -> Any:
+    lookup = PackageSet.select(PackageSet.id).where(PackageSet.digest == digest)
+    # Nobody may drop the set before this transaction refers to it; on SQLite there is no other writer.
+    return lookup if is_sqlite() else lookup.for_update("FOR KEY SHARE")
 
 
-def digest(ecosystem: str, triples: Sequence[Triple]) -> bytes:
-    """The digest of sorted, distinct triples: equal exactly when the sets are equal. No string may contain NUL."""
-    text = "\0".join(["\0".join(triple) for triple in triples])
-    return hashlib.blake2b(f"{ecosystem}\0{text}".encode(), digest_size=16).digest()
+_set_by_digest = Prepared(_by_digest)
 
 
-def store_set(ecosystem: str, triples: Iterable[Triple]) -> int:
-    """The id of the set of exactly these packages, new or not. Call it inside a write transaction."""
-    members = sorted(set(triples))
-    name = digest(ecosystem, members)
-    lookup = PackageSet.select(PackageSet.id).where(PackageSet.digest == name)
-    if not is_sqlite():
-        lookup = lookup.for_update("FOR KEY SHARE")  # nobody may drop it before this transaction refers to it
-    found = lookup.tuples().first()
-    if found is not None:
-        return int(found[0])
-    ids = sorted(_intern(ecosystem, members))
-    row = {"digest": name, "ecosystem": ecosystem, "size": len(ids), "members": ids}
-    PackageSet.insert(row).on_conflict_ignore().execute()
-    return int(lookup.tuples().first()[0])
+def intern(ecosystem: str, triples: Iterable[Triple]) -> dict[Triple, int]:
+    """The ids of these versions; unknown ones are added in bulk, whoever else adds them at the same time.
 
-
-def _intern(ecosystem: str, triples: list[Triple]) -> list[int]:
-    """The ids of these versions; unknown ones are added in bulk, whoever else adds them at the same time."""
-    known = _interned.of(db.obj)
-    ids = []
-    unknown = []
-    for triple in triples:
-        number = known.get((ecosystem, triple))
-        if number is None:
-            unknown.append(triple)
-        else:
-            ids.append(number)
-    if not unknown:
-        return ids
-    found = _find(ecosystem, unknown)
-    new = [triple for triple in unknown if triple not in found]
-    _add(ecosystem, new)
+    Call it inside a write transaction. Versions are never deleted, so an id stays true once that is committed.
+    """
+    wanted = sorted(triples)  # two that add the same ones at the same time must not wait for each other in a circle
+    found = _find(ecosystem, wanted)
+    new = [triple for triple in wanted if triple not in found]
     if new:
+        _add(ecosystem, new)
         found |= _find(ecosystem, new)
-    database = db.obj
-    remember = {(ecosystem, triple): number for triple, number in found.items()}
-    db.after_commit(lambda: _interned.add(database, remember))  # an id that is rolled back must not be remembered
-    return ids + list(found.values())
+    return found
 
 
 def _add(ecosystem: str, triples: list[Triple]) -> None:
     """Intern these triples; those that somebody else has added meanwhile are left alone."""
-    if not triples:
-        return
     rows = [(*triple, key(ecosystem, triple[2])) for triple in triples]
     if is_sqlite():
         db.connection().executemany(_ADD_SQLITE, [(ecosystem, *row) for row in rows])
@@ -133,6 +93,8 @@ def _add(ecosystem: str, triples: list[Triple]) -> None:
 
 def _find(ecosystem: str, triples: list[Triple]) -> dict[Triple, int]:
     """The ids of those triples that are interned. All of them travel as one value: no limit on their number."""
+    if not triples:
+        return {}
     if is_sqlite():
         rows = db.execute_sql(_FIND_SQLITE, (msgspec.json.encode(triples).decode(), ecosystem))
     else:
@@ -183,7 +145,7 @@ def devices_with(
     links = DevicePackages.select(DevicePackages.device, DevicePackages.package_set)
     for part in chunked(list(holders), 1):
         for device, package_set in links.where(DevicePackages.package_set.in_(part)).tuples():
-            out[device] = [versions[number] for number in holders[package_set]]
+            out[device] = sorted(versions[number] for number in holders[package_set])
     return out
 
 

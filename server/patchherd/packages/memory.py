@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Items of reports that this process has read before.
+
+The hosts of a fleet send the same few thousand items over and over, and most of a changed report is what it was. So
+each item is found by its own JSON text, and is parsed, checked and judged once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from threading import Lock
+from typing import Any
+
+import msgspec
+
+from patchherd.database import db
+from patchherd.errors import invalid
+from patchherd.packages.items import MAX_PACKAGES, Item, decode_items
+from patchherd.packages.sets import Triple, intern
+
+LIMIT = 50_000
+"""Items that are remembered: two generations of half as many, the older one goes as a whole."""
+LONGEST = 4096
+"""Bytes of an item that is worth remembering."""
+
+
+class KnownItem:
+    """What the server needs of one item."""
+
+    __slots__ = ("finding", "identity", "offer", "triple", "version_id")
+
+    def __init__(self, item: Item) -> None:
+        self.identity = (item.name, item.architecture or "")
+        is_update = item.needs_update and item.is_windows_update
+        self.triple: Triple | None = None
+        """What is installed: (name, architecture, version)."""
+        if item.current_version and not is_update:
+            self.triple = (*self.identity, item.current_version)
+        self.version_id = 0
+        """Of the interned triple; 0 as long as no transaction that interned it was committed."""
+        asks = item.needs_update or item.available_version or item.broken
+        self.offer: Item | None = item if asks else None
+        """The item itself when it asks for attention."""
+        self.finding: Any = msgspec.UNSET
+        """What follows from this item alone (see `evaluate`), once somebody has asked."""
+
+
+class _Memory:
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._database: Any = None
+        self.forget()
+
+    def forget(self) -> None:
+        self.young: dict[str, dict[bytes, KnownItem]] = {}
+        self.old: dict[str, dict[bytes, KnownItem]] = {}
+
+    def of(self, ecosystem: str) -> tuple[dict[bytes, KnownItem], dict[bytes, KnownItem]]:
+        """The younger and the older items of the database in use: ids of another one mean nothing here."""
+        with self._lock:
+            if db.obj is not self._database:
+                self._database = db.obj
+                self.forget()
+            if sum(map(len, self.young.values())) > LIMIT // 2:
+                self.old, self.young = self.young, {}
+            return self.young.setdefault(ecosystem, {}), self.old.get(ecosystem, {})
+
+
+_memory = _Memory()
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_parse = msgspec.json.Decoder(Item).decode
+
+
+def read_items(ecosystem: str, packages: bytes) -> list[KnownItem]:
+    """The items of a report's `packages`. Raises BadRequest, which names the item and field."""
+    try:
+        texts = list(map(bytes, _split(packages)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decode_items(packages)  # says what is wrong where
+        raise
+    if len(texts) > MAX_PACKAGES:
+        raise invalid("packages", f"at most {MAX_PACKAGES} packages are taken, not {len(texts)}")
+    young, old = _memory.of(ecosystem)
+    found = list(map(young.get, texts))
+    if None not in found:
+        return found  # type: ignore[return-value]
+    try:
+        return [
+            known or young.get(text) or _remember(young, text, old.get(text) or KnownItem(_parse(text)))
+            for known, text in zip(found, texts, strict=True)
+        ]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decode_items(packages)
+        raise
+
+
+def _remember(young: dict[bytes, KnownItem], text: bytes, item: KnownItem) -> KnownItem:
+    if len(text) <= LONGEST:
+        young[text] = item
+    return item
+
+
+def version_ids(ecosystem: str, items: Iterable[KnownItem]) -> list[int]:
+    """The interned ids of what is installed. Call it inside a write transaction."""
+    installed = [item for item in items if item.triple is not None]
+    new = [item for item in installed if not item.version_id]
+    if not new:
+        return [item.version_id for item in installed]
+    found = intern(ecosystem, {item.triple for item in new if item.triple})
+
+    def keep() -> None:
+        for item in new:
+            item.version_id = found[item.triple]  # type: ignore[index]
+
+    db.after_commit(keep)  # an id that is rolled back must not be remembered
+    return [item.version_id or found[item.triple] for item in installed]  # type: ignore[index]

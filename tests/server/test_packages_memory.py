@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Items that were read before: what is remembered must never change what a report means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from patchherd import database
+from patchherd.devices.registry import create_device
+from patchherd.errors import BadRequest
+from patchherd.packages import memory, reports
+from patchherd.packages.evaluate import evaluate
+from patchherd.packages.items import MAX_PACKAGES
+from patchherd.packages.models import PackageVersion
+from patchherd.packages.reports import receive_report
+from patchherd.packages.sets import device_sets, load_set
+
+
+@pytest.fixture(autouse=True)
+def connected(app: Flask) -> Iterator[None]:
+    with database.connection():
+        yield
+
+
+def item(name: str, version: str, candidate: str | None = None, **more: Any) -> dict[str, Any]:
+    offered = {"availableVersion": candidate} if candidate else {}
+    return {"name": name, "currentVersion": version, "needsUpdate": bool(candidate), **offered, **more}
+
+
+def text(*items: dict[str, Any]) -> bytes:
+    return json.dumps(items).encode()
+
+
+def meaning(items: list[memory.KnownItem]) -> tuple[list[Any], list[Any]]:
+    return [known.triple for known in items], evaluate("deb", items)
+
+
+names = st.sampled_from(["bash", "linux-image", "openssl", "zlib"])
+versions = st.sampled_from(["1", "1.1", "1:0.9", "2~rc1", "2", ""])
+packages = st.builds(
+    item,
+    names,
+    versions,
+    st.none() | versions,
+    held=st.sampled_from([None, True]),
+    broken=st.sampled_from([None, "half-configured"]),
+    architecture=st.sampled_from([None, "amd64", "i386"]),
+    isSecurityUpdate=st.booleans(),
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=st.lists(st.lists(packages, max_size=8), max_size=3), last=st.lists(packages, max_size=8))
+def test_what_was_read_before_changes_nothing(
+    before: list[list[dict[str, Any]]], last: list[dict[str, Any]]
+) -> None:
+    memory._memory.forget()
+    alone = meaning(memory.read_items("deb", text(*last)))
+    memory._memory.forget()
+    for earlier in before:
+        meaning(memory.read_items("deb", text(*earlier)))
+    assert meaning(memory.read_items("deb", text(*last))) == alone
+
+
+def test_ecosystems_do_not_share_items() -> None:
+    body = text(item("a", "1.10~1", "1.10"))
+    deb = evaluate("deb", memory.read_items("deb", body))
+    rpm = evaluate("rpm", memory.read_items("rpm", body))
+    assert [found.ecosystem for found in deb + rpm] == ["deb", "rpm"]
+
+
+def test_only_a_bounded_number_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LIMIT", 100)
+    memory._memory.forget()
+    for number in range(1000):
+        memory.read_items("deb", text(item("kept", "1"), item(f"p{number}", "1")))
+    generations = [memory._memory.young, memory._memory.old]
+    assert sum(len(items) for generation in generations for items in generation.values()) <= 102
+    kept = text(item("kept", "1"))[1:-1]
+    assert any(kept in items for generation in generations for items in generation.values()), "often used, so kept"
+
+
+def test_a_huge_item_is_not_remembered() -> None:
+    memory._memory.forget()
+    memory.read_items("deb", text(item("a", "1", note="x" * memory.LONGEST)))
+    assert not memory._memory.young["deb"]
+
+
+def test_ids_of_a_report_that_was_rolled_back_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, body = create_device("host"), {"hostname": "h", "ecosystem": "deb", "packages": [item("a", "1")]}
+
+    def fail(*args: Any) -> None:
+        raise InterruptedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reports, "write_findings", fail)
+        with pytest.raises(InterruptedError):
+            receive_report(device.id, body)
+    assert not PackageVersion.select().count()
+    other = {**body, "packages": [item("b", "1")]}
+    receive_report(create_device("other").id, other)  # takes the id that was rolled back
+    receive_report(device.id, body)
+    assert load_set(device_sets([device.id])[device.id]) == [("a", "", "1")]
+
+
+@pytest.mark.parametrize(
+    ("broken", "place"),
+    [
+        ({"name": "b", "currentVersion": "1"}, "packages[1].needsUpdate"),
+        ({"name": "", "currentVersion": "1", "needsUpdate": False}, "packages[1].name"),
+        ({"name": "b", "currentVersion": 1, "needsUpdate": False}, "packages[1].currentVersion"),
+    ],
+)
+def test_an_error_names_the_item_also_among_known_ones(broken: dict[str, Any], place: str) -> None:
+    memory.read_items("deb", text(item("a", "1")))
+    with pytest.raises(BadRequest) as caught:
+        memory.read_items("deb", text(item("a", "1"), broken))
+    assert caught.value.body()["errors"][0]["path"] == place
+
+
+def test_too_many_items_are_refused_before_any_is_read() -> None:
+    memory._memory.forget()
+    body = text(*[item(f"p{number}", "1") for number in range(MAX_PACKAGES + 1)])
+    with pytest.raises(BadRequest, match="at most"):
+        memory.read_items("deb", body)
+    assert not memory._memory.young
