@@ -103,10 +103,11 @@ def _remember(young: dict[bytes, KnownItem], text: bytes, item: KnownItem) -> Kn
 
 def version_ids(ecosystem: str, items: Iterable[KnownItem]) -> list[int]:
     """The interned ids of what is installed. Call it inside a write transaction."""
-    installed = [item for item in items if item.triple is not None]
-    new = [item for item in installed if not item.version_id]
-    if not new:
-        return [item.version_id for item in installed]
+    items = [item for item in items if item.triple is not None]
+    ids = [item.version_id for item in items]
+    if 0 not in ids:
+        return ids
+    new = [item for item in items if not item.version_id]
     found = intern(ecosystem, {item.triple for item in new if item.triple})
 
     def keep() -> None:
@@ -114,4 +115,4 @@ def version_ids(ecosystem: str, items: Iterable[KnownItem]) -> list[int]:
             item.version_id = found[item.triple]  # type: ignore[index]
 
     db.after_commit(keep)  # an id that is rolled back must not be remembered
-    return [item.version_id or found[item.triple] for item in installed]  # type: ignore[index]
+    return [item.version_id or found[item.triple] for item in items]  # type: ignore[index]
