@@ -82,32 +82,16 @@ _value:
 import base64
 import fnmatch
 import json
-import re
 import zlib
 
 from ansible.errors import AnsibleFilterError
 from ansible.utils.unsafe_proxy import wrap_var
-
-# The names end up as arguments of apt and dnf, where a wildcard, a path or a trailing minus would mean something else.
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.+-]*[A-Za-z0-9_.+])?\Z")
-_VERSION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.+~:^%-]*[A-Za-z0-9.~^])?\Z")
-
-
-def _specification(entry, version, manager, native, alone):
-    """Return (argument, name) for the package manager, None when name or version are malformed.
-
-    C(native) is the host's architecture as its packages call it, C(alone) tells that the name is installed for one architecture.
-    """
-    name, architecture = entry["name"], entry.get("architecture") or ""
-    if not (_NAME.match(name) and _VERSION.match(version) and (not architecture or _NAME.match(architecture))):
-        return None
-    if manager == "dnf":
-        # A package may become noarch, or cease to be; only where several are installed does the architecture choose.
-        plain = not architecture or (alone and architecture in ("noarch", native))
-        return f"{name}-{version}" if plain else f"{name}-{version}.{architecture}", name
-    if architecture not in ("", "all", native):
-        name = f"{name}:{architecture}"
-    return f"{name}={version}", name
+from ansible_collections.patchherd.fleet.plugins.module_utils._selection import (
+    architectures_of,
+    doubts,
+    native_architecture,
+    specification,
+)
 
 
 def _wanted(entries, plan, only, packages):
@@ -152,29 +136,22 @@ def select_patches(report_encoded, plan=None, only="all", packages=()):
         manager, entries = report["packageManager"], report["packages"]
     except (ValueError, TypeError, KeyError, zlib.error) as error:
         raise AnsibleFilterError(f"select_patches: not a report: {error}") from error
-    architectures = {}
-    for entry in entries:
-        architectures.setdefault(entry["name"], set()).add(entry.get("architecture"))
-    # What uname calls x86_64, Debian calls amd64; dpkg itself is always of the native architecture.
-    native = report.get("architecture") if manager == "dnf" else next(iter(architectures.get("dpkg", [None])))
+    architectures = architectures_of(entries)
+    native = native_architecture(report, architectures)
     install, left_out = {}, []
     for entry, package, candidate, reason in _wanted(entries, plan, only, packages):
-        specification = entry and _specification(entry, candidate, manager, native, len(architectures[package]) == 1)
+        argument = entry and specification(entry, candidate, manager, native, len(architectures[package]) == 1)
         if entry and entry.get("held"):
             reason = "held on the host"
-        elif entry and not specification:
+        elif entry and not argument:
             reason = "its name or version is malformed"
         if reason:
             left_out.append({"package": package, "candidate": candidate, "reason": reason})
         else:
-            install[specification[0]] = specification[1]
-    # Packages that are installed incompletely are for the package manager to complete, and no doubt about the others.
-    stated = [text for text in report.get("problems") or [] if not text.startswith("not completely installed: ")]
-    blocked, problems = "", "; ".join(stated)
-    if not report.get("metadataUpdated"):
-        blocked = "what this host misses is unknown: " + (problems or "its package metadata has never been refreshed")
-    elif problems and not install and (plan is None or left_out):
-        blocked = "nothing to install was found, but the report is not complete: " + problems
+            install[argument[0]] = argument[1]
+    blocked, stated = doubts(report)
+    if not blocked and stated and not install and (plan is None or left_out):
+        blocked = "nothing to install was found, but the report is not complete: " + "; ".join(stated)
     return wrap_var(
         {
             "manager": manager,

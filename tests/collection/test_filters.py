@@ -5,23 +5,22 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
+import importlib
 import json
 import re
 import zlib
 from typing import Any
 
 import pytest
+from ansible.plugins.loader import init_plugin_loader
 
 from tests.collection.conftest import ROOT
 
+init_plugin_loader([str(ROOT / "collection")])  # imports of the collection's own modules work as in Ansible
+
 
 def load(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "plugins" / "filter" / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = importlib.import_module(f"ansible_collections.patchherd.fleet.plugins.filter.{name}")
     return getattr(module, name)
 
 
