@@ -21,13 +21,14 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def all_models() -> list[type[database.BaseModel]]:
     """Every model of every room."""
+    from patchherd.automation.models import MODELS as AUTOMATION
     from patchherd.deployments.models import MODELS as DEPLOYMENTS
     from patchherd.devices.models import MODELS as DEVICES
     from patchherd.enrollment.models import MODELS as ENROLLMENT
     from patchherd.identity.models import MODELS as IDENTITY
     from patchherd.packages.models import MODELS as PACKAGES
 
-    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *DEPLOYMENTS]
+    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *DEPLOYMENTS, *AUTOMATION]
 
 
 def migrate(settings: Settings, target: str | None = None) -> list[str]:

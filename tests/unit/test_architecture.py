@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[2] / "server" / "patchherd"
 # Each row may import what stands in the rows below it. Rooms of one row may use each other, but not in a circle.
 ROWS = [
     {"web", "inventory", "reports"},
-    {"deployments", "automation", "content"},
+    {"automation", "monitoring"},
+    {"deployments", "content"},
     {"packages"},
     {"enrollment"},
     {"devices"},

@@ -30,6 +30,12 @@ class Device(BaseModel):
     updated_at = UtcField()
     deleted_at = UtcField(null=True, index=True)
     approved = peewee.BooleanField(default=True)
+    profile_id = peewee.IntegerField(null=True)
+    """The profile that the operator has given the device."""
+    enrolled_with = peewee.CharField(max_length=36, null=True)
+    """UUID of the enrolment token."""
+    enrolled_from = peewee.CharField(max_length=64, null=True)
+    """Address that enrolled the device."""
 
     # identity and system, as reported
     machine_id = peewee.CharField(max_length=255, null=True, index=True)
@@ -41,6 +47,8 @@ class Device(BaseModel):
     os_name = peewee.CharField(max_length=255, null=True)
     os_version = peewee.CharField(max_length=255, null=True)
     os_version_id = peewee.CharField(max_length=64, null=True)
+    os_type = peewee.CharField(max_length=32, null=True)
+    """One of os_types.OS_TYPES, as the agent or the operator said; null: derived from the columns above."""
     os_architecture = peewee.CharField(max_length=32, null=True)
     agent_version = peewee.CharField(max_length=64, null=True)
     kernel_running = peewee.CharField(max_length=255, null=True)
@@ -50,6 +58,7 @@ class Device(BaseModel):
     reboot_reason = peewee.TextField(null=True)
     facts = JsonField(default=dict)
     """The rest of the newest report: hardware, disks, network, load, repositories, problems."""
+    hardware_summary = peewee.TextField(null=True)
 
     # signs of life
     last_heartbeat = UtcField(null=True, index=True)

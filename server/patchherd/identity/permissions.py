@@ -9,6 +9,9 @@ PERMISSIONS = {
     "devices:write": "Change, approve and delete devices and groups",
     "deployments:read": "See deployments and their results",
     "deployments:run": "Place, cancel and retry deployments and scans",
+    "automation:read": "See scripts, software, images, profiles and actions",
+    "automation:write": "Change scripts, software, images and profiles",
+    "automation:run": "Queue actions on devices and apply profiles",
     "settings:manage": "Manage settings: enrolment tokens, the audit trail",
     "users:manage": "Manage users, roles and API tokens",
 }
@@ -20,8 +23,8 @@ ALL_PERMISSIONS = USER_PERMISSIONS | {HOST_REPORT, ENROLLMENT_USE}
 
 ROLES = {
     "admin": USER_PERMISSIONS,
-    "operator": frozenset({"devices:read", "devices:write", "deployments:read", "deployments:run"}),
-    "viewer": frozenset({"devices:read", "deployments:read"}),
+    "operator": USER_PERMISSIONS - {"settings:manage", "users:manage"},
+    "viewer": frozenset(name for name in PERMISSIONS if name.endswith(":read")),
 }
 
 # Tokens never carry what only the two other kinds of credential may do, except reporting for agents of other makes.

@@ -21,7 +21,7 @@ from patchherd.identity.permissions import ROLES, USER_PERMISSIONS
 _NAME = re.compile(r"^[a-z0-9][a-z0-9 ._-]{0,62}[a-z0-9]$")
 _DESCRIPTIONS = {
     "admin": "Everything",
-    "operator": "Devices and deployments",
+    "operator": "Devices, deployments and automation",
     "viewer": "Look, change nothing",
 }
 
