@@ -10,6 +10,8 @@ from typing import Any
 from flask import Flask
 
 from patchherd import __version__, database, health, http
+from patchherd.automation import api as automation
+from patchherd.automation import profiles_api as profiles
 from patchherd.deployments import api as deployments
 from patchherd.devices import api as devices
 from patchherd.enrollment import api as enrollment
@@ -73,4 +75,6 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         # Clients in the field take /api/v1 for the base of every path.
         (machine_api.room, {"url_prefix": f"{settings.api_prefix}/api", "name": "machine-api-versioned"}),
         (deployments.room, versioned),
+        (automation.room, versioned),
+        (profiles.room, versioned),
     ]

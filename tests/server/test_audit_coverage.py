@@ -55,6 +55,12 @@ class World:
         client, headers = self.browser()
         return client.post(path, data=form, headers=headers)
 
+    def made(self, path: str, **body: Any) -> str:
+        """The path of a new object of the library."""
+        answer = self.api.post(path, body)
+        assert answer.status_code == 201, answer.text
+        return f"{path}/{answer.json['id']}"
+
     def deployment(self, ended: bool = False) -> int:
         placed = self.api.post("/scans", {"devices": [self.device]}).json["id"]
         if ended:
@@ -87,6 +93,11 @@ def accept_keys(world: World, path: str) -> TestResponse:
     return world.send("POST", path) if path.startswith(V1) else world.click(path)
 
 
+SCRIPT = {"name": "s", "content": "id"}
+SOFTWARE = {"name": "s", "installer_type": "winget"}
+IMAGE = {"name": "i", "os_type": "debian"}
+PROFILE = {"name": "p"}
+TASK = {"name": "t", "payload": "id"}
 NEW_USER = {"username": "new", "password": PASSWORD}
 NEW_PASSWORD = {"current_password": PASSWORD, "new_password": "another good one"}
 
@@ -140,6 +151,52 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     ),
     "POST /api/v1/deployments/<int:deployment_id>/retry": lambda w: w.send(
         "POST", f"/deployments/{w.deployment(ended=True)}/retry"
+    ),
+    "POST /api/v1/scripts": lambda w: w.send("POST", "/scripts", SCRIPT),
+    "PUT /api/v1/scripts/<int:script_id>": lambda w: w.send("PUT", w.made("/scripts", **SCRIPT), {"content": "x"}),
+    "PATCH /api/v1/scripts/<int:script_id>": lambda w: w.send("PATCH", w.made("/scripts", **SCRIPT), {"name": "x"}),
+    "DELETE /api/v1/scripts/<int:script_id>": lambda w: w.send("DELETE", w.made("/scripts", **SCRIPT)),
+    "POST /api/v1/software-items": lambda w: w.send("POST", "/software-items", SOFTWARE),
+    "PUT /api/v1/software-items/<int:software_id>": lambda w: w.send(
+        "PUT", w.made("/software-items", **SOFTWARE), {"name": "x"}
+    ),
+    "PATCH /api/v1/software-items/<int:software_id>": lambda w: w.send(
+        "PATCH", w.made("/software-items", **SOFTWARE), {"name": "x"}
+    ),
+    "DELETE /api/v1/software-items/<int:software_id>": lambda w: w.send(
+        "DELETE", w.made("/software-items", **SOFTWARE)
+    ),
+    "POST /api/v1/os-images": lambda w: w.send("POST", "/os-images", IMAGE),
+    "PUT /api/v1/os-images/<int:image_id>": lambda w: w.send("PUT", w.made("/os-images", **IMAGE), {"name": "x"}),
+    "PATCH /api/v1/os-images/<int:image_id>": lambda w: w.send("PATCH", w.made("/os-images", **IMAGE), {"name": "x"}),
+    "DELETE /api/v1/os-images/<int:image_id>": lambda w: w.send("DELETE", w.made("/os-images", **IMAGE)),
+    "POST /api/v1/profiles": lambda w: w.send("POST", "/profiles", PROFILE),
+    "PUT /api/v1/profiles/<int:profile_id>": lambda w: w.send("PUT", w.made("/profiles", **PROFILE), {"name": "x"}),
+    "PATCH /api/v1/profiles/<int:profile_id>": lambda w: w.send("PATCH", w.made("/profiles", **PROFILE), {"name": "x"}),
+    "DELETE /api/v1/profiles/<int:profile_id>": lambda w: w.send("DELETE", w.made("/profiles", **PROFILE)),
+    "POST /api/v1/profiles/<int:profile_id>/tasks": lambda w: w.send(
+        "POST", w.made("/profiles", **PROFILE) + "/tasks", TASK
+    ),
+    "PUT /api/v1/profiles/<int:profile_id>/tasks": lambda w: w.send(
+        "PUT", w.made("/profiles", **PROFILE) + "/tasks", [TASK]
+    ),
+    "PUT /api/v1/profiles/<int:profile_id>/tasks/<int:task_id>": lambda w: w.send(
+        "PUT", w.made(w.made("/profiles", **PROFILE) + "/tasks", **TASK), {"name": "x"}
+    ),
+    "PATCH /api/v1/profiles/<int:profile_id>/tasks/<int:task_id>": lambda w: w.send(
+        "PATCH", w.made(w.made("/profiles", **PROFILE) + "/tasks", **TASK), {"name": "x"}
+    ),
+    "DELETE /api/v1/profiles/<int:profile_id>/tasks/<int:task_id>": lambda w: w.send(
+        "DELETE", w.made(w.made("/profiles", **PROFILE) + "/tasks", **TASK)
+    ),
+    "POST /api/v1/templates": lambda w: w.send("POST", "/templates", PROFILE),
+    "PUT /api/v1/templates/<int:template_id>": lambda w: w.send("PUT", w.made("/templates", **PROFILE), {"name": "x"}),
+    "PATCH /api/v1/templates/<int:template_id>": lambda w: w.send(
+        "PATCH", w.made("/templates", **PROFILE), {"name": "x"}
+    ),
+    "DELETE /api/v1/templates/<int:template_id>": lambda w: w.send("DELETE", w.made("/templates", **PROFILE)),
+    "POST /api/v1/templates/<int:template_id>/instantiate": lambda w: w.send(
+        "POST", w.made("/templates", **PROFILE) + "/instantiate", {}
     ),
     "POST /login": lambda w: w.api.client.post("/login", data={"username": ADMIN, "password": PASSWORD}),
     "POST /logout": lambda w: w.click("/logout"),

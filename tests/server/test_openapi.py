@@ -164,7 +164,18 @@ def objects(api: Api) -> dict[str, Any]:
     api.post("/roles", {"name": name, "permissions": ["devices:read"]})
     scan = api.post("/scans", {"devices": [host["id"]]})
     assert scan.status_code == 201, scan.text
+    script = api.post("/scripts", {"name": name, "content": "id"}).json["id"]
+    template = api.post("/templates", {"name": name}).json["id"]
+    task = api.post(f"/profiles/{template}/tasks", {"name": name, "script_id": script}).json["id"]
+    software = api.post("/software-items", {"name": name, "installer_type": "winget"}).json["id"]
     return {
+        "script_id": script,
+        "version": 1,
+        "template_id": template,
+        "profile_id": template,
+        "task_id": task,
+        "software_id": software,
+        "image_id": api.post("/os-images", {"name": name, "os_type": "debian"}).json["id"],
         "reference": host["id"],
         "token_id": api.enrollment_token()["id"],
         "group_id": api.post("/host-groups", {"name": name}).json["id"],

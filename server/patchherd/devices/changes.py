@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from patchherd.database import now, write_transaction
@@ -16,6 +17,13 @@ from patchherd.identity import audit
 _HOST_NAME = re.compile(r"^(?![0-9.]+\Z)[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\Z")
 _USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\Z")
 _PATH = re.compile(r"^/[A-Za-z0-9_./-]{1,200}\Z")
+
+_checks: list[Callable[[dict[str, Any]], None]] = []
+
+
+def register_check(check: Callable[[dict[str, Any]], None]) -> None:
+    """Let a room above refuse a change: it gets the columns, in the transaction, and raises ApiError."""
+    _checks.append(check)
 
 
 def change_device(device: Device, body: dict[str, Any]) -> None:
@@ -29,6 +37,8 @@ def change_device(device: Device, body: dict[str, Any]) -> None:
     groups = [find_group(reference) for reference in body["groups"]] if "groups" in body else None
     before = {name: getattr(device, name) for name in columns}
     with write_transaction():
+        for check in _checks:
+            check(columns)
         Device.update(**columns, updated_at=now()).where(Device.id == device.id).execute()
         if groups is not None:
             GroupMember.delete().where(GroupMember.device == device).execute()

@@ -8,6 +8,8 @@ from patchherd.database import db, is_sqlite
 
 AUDIT_CHAIN = 0x70617401
 USERS = 0x70617402
+AUTOMATION = 0x70617406
+REGISTRATION = 0x70617416
 
 
 def take_turn(lock: int) -> None:
