@@ -14,6 +14,7 @@ from patchherd.automation import api as automation
 from patchherd.automation import profiles_api as profiles
 from patchherd.deployments import api as deployments
 from patchherd.devices import api as devices
+from patchherd.enrollment import agents_api as agents
 from patchherd.enrollment import api as enrollment
 from patchherd.enrollment import groups_api as groups
 from patchherd.identity import access, cookies, openapi, ratelimit
@@ -66,6 +67,7 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (identity.room, versioned),
         (users.room, versioned),
         (enrollment.room, versioned),
+        (agents.room, versioned),
         (groups.room, versioned),
         (devices.legacy, {"url_prefix": "/api"}),
         (devices.room, versioned),

@@ -8,6 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -147,6 +148,27 @@ def db_status(data: Path) -> None:
         click.echo(f"{'applied' if applied else 'pending'}  {name}")
 
 
+@db.command("reset")
+@data_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def db_reset(data: Path, yes: bool) -> None:
+    """Drop every table and apply all migrations anew. All data is lost; development mode only."""
+    from patchherd import schema
+    from patchherd.commands.context import open_server
+
+    settings = open_server(data)
+    if settings.mode != "development":
+        raise PatchherdError('db reset deletes everything and works with mode = "development" only')
+    tables = schema.tables()
+    if not yes:
+        name = urlsplit(settings.resolved_database_url).path.rpartition("/")[2]
+        click.echo(f"This drops all {len(tables)} tables of {_without_password(settings.resolved_database_url)}")
+        if click.prompt(f"Type {name} to go on") != name:
+            raise PatchherdError("nothing was changed: that is another name")
+    applied = schema.reset(settings)
+    click.echo(f"dropped {len(tables)} tables, applied {len(applied)} migrations")
+
+
 def _without_password(url: str) -> str:
     head, _, tail = url.rpartition("@")
     return f"{head.rpartition(':')[0]}:…@{tail}" if head.count(":") > 1 else url
@@ -230,6 +252,16 @@ def token_list(data: Path) -> None:
     from patchherd.commands import tokens
 
     tokens.list_enrolment_tokens(data)
+
+
+@token.command("delete")
+@data_option
+@click.argument("key")
+def token_delete(data: Path, key: str) -> None:
+    """Delete an enrolment token, by its key or id; the machines that joined with it stay."""
+    from patchherd.commands import tokens
+
+    tokens.delete_enrolment_token(data, key)
 
 
 @main.group("api-token")

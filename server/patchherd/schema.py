@@ -43,6 +43,28 @@ def rollback(settings: Settings, target: str | None = None) -> list[str]:
         return list(_runner().down(target))
 
 
+def tables() -> list[str]:
+    """The tables that the database has."""
+    with database.connection():
+        return [str(name) for name in database.db.get_tables() if not str(name).startswith("sqlite_")]
+
+
+def reset(settings: Settings) -> list[str]:
+    """Drop every table of the database and migrate anew; the names of the migrations applied. All data is lost."""
+    doomed = tables()
+    with database.connection(), _alone(settings):
+        # SQLite checks references while it drops, in whatever order; the pragma counts only outside a transaction.
+        sqlite = database.is_sqlite()
+        if sqlite:
+            database.db.execute_sql("PRAGMA foreign_keys = 0")
+        with database.write_transaction():
+            for table in doomed:
+                database.db.execute_sql(f'DROP TABLE "{table}"{"" if sqlite else " CASCADE"}')
+        if sqlite:
+            database.db.execute_sql("PRAGMA foreign_keys = 1")
+        return list(_runner().up(None))
+
+
 def status() -> list[tuple[str, bool]]:
     """(migration, applied) in order."""
     with database.connection():

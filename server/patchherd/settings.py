@@ -24,6 +24,8 @@ WELL_KNOWN_SECRETS = frozenset(
 )
 MIN_PASSWORD_LENGTH = 8
 MIN_SECRET_KEY_LENGTH = 32
+MIN_ENROLLMENT_TOKEN_LENGTH = 32
+DEVELOPMENT_TOKEN = "changeme"  # noqa: S105 - documented, and refused where it would matter
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -98,6 +100,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What enrolment does with a machine_id that it knows: a second host, nothing, a failure."""
     host_approval: bool = False
     """A new host is no deployment target until an operator approves it."""
+    default_enrollment_token: Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[!-9;-~]*\Z")] | None = None
+    """Enrolment token that the server makes when it starts, for agents that are set up with one string. Unset:
+    `changeme` in development mode, none in production mode, which refuses well-known and short ones."""
+    agent_poll_seconds: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
+    """How often agents that run actions ask for them."""
     report_minutes: Positive = 60
     """Interval of reports that agents of other makes are told."""
     agent_self_update: bool = False
@@ -140,6 +147,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def connections_per_process(self) -> int:
         """Size of an API process's connection pool."""
         return self.threads + 8 if self.on_sqlite else max(2, self.database_connections // self.api_processes)
+
+    @property
+    def seeded_token(self) -> str:
+        """The enrolment token to make at the start; empty for none."""
+        if self.default_enrollment_token is None:
+            return DEVELOPMENT_TOKEN if self.mode == "development" else ""
+        return self.default_enrollment_token
 
     @property
     def ssh_key(self) -> Path:
@@ -224,6 +238,11 @@ def _refuse_weak_secrets(settings: Settings) -> None:
     if password and (len(password) < MIN_PASSWORD_LENGTH or password.lower() in WELL_KNOWN_SECRETS):
         raise SettingsError(
             f"admin_password: production mode refuses well-known ones and those under {MIN_PASSWORD_LENGTH} characters"
+        )
+    token = settings.seeded_token
+    if token and (len(token) < MIN_ENROLLMENT_TOKEN_LENGTH or token.lower() in WELL_KNOWN_SECRETS):
+        raise SettingsError(
+            f"default_enrollment_token: production mode needs at least {MIN_ENROLLMENT_TOKEN_LENGTH} random characters"
         )
 
 

@@ -130,6 +130,17 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "POST /api/v1/auto-enrollment/enroll/bulk": lambda w: w.api.client.post(
         f"{V1}/auto-enrollment/enroll/bulk", json={"hosts": [{"friendly_name": "n"}]}, headers=token_headers(w.token)
     ),
+    "POST /api/v1/agent/register": lambda w: w.api.client.post(
+        f"{V1}/agent/register", json={"token": f"{w.token['token_key']}:{w.token['token_secret']}", "hostname": "n"}
+    ),
+    "POST /api/v1/enrollment-tokens": lambda w: w.send("POST", "/enrollment-tokens", {"name": "n"}),
+    "PUT /api/v1/enrollment-tokens/<token_id>": lambda w: w.send(
+        "PUT", f"/enrollment-tokens/{w.token['id']}", {"is_active": False}
+    ),
+    "PATCH /api/v1/enrollment-tokens/<token_id>": lambda w: w.send(
+        "PATCH", f"/enrollment-tokens/{w.token['id']}", {"name": "n"}
+    ),
+    "DELETE /api/v1/enrollment-tokens/<token_id>": lambda w: w.send("DELETE", f"/enrollment-tokens/{w.token['id']}"),
     "POST /api/v1/hosts/bootstrap/exchange": lambda w: w.bootstrap(),
     "POST /api/v1/host-groups": lambda w: w.send("POST", "/host-groups", {"name": "n"}),
     "PUT /api/v1/host-groups/<group_id>": lambda w: w.send("PUT", f"/host-groups/{w.group}", {"name": "n"}),
@@ -138,6 +149,7 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "PUT /api/v1/host-groups/<group_id>/hosts": lambda w: w.send(
         "PUT", f"/host-groups/{w.group}/hosts", {"host_ids": [w.host["id"]]}
     ),
+    "POST /api/v1/devices": lambda w: w.send("POST", "/devices", {"hostname": "new"}),
     "PUT /api/v1/devices/<reference>": lambda w: w.send("PUT", f"/devices/{w.device}", {"notes": "n"}),
     "PATCH /api/v1/devices/<reference>": lambda w: w.send("PATCH", f"/devices/{w.device}", {"notes": "n"}),
     "DELETE /api/v1/devices/<reference>": lambda w: w.send("DELETE", f"/devices/{w.device}"),

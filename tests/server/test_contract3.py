@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -141,7 +142,7 @@ def test_pages(api: Api, path: str) -> None:
     while after is not None:
         answer = api.get(f"{path}?limit=2&after={after}")
         seen += [row["id"] for row in answer.json]
-        page = database_json(answer.headers["X-Pagination"])
+        page = json.loads(answer.headers["X-Pagination"])
         assert page["limit"] == 2
         after = page["next_after"]
     assert seen == [row["id"] for row in rows]
@@ -150,12 +151,6 @@ def test_pages(api: Api, path: str) -> None:
     assert len(api.get(f"{path}?skip=3&colour=blue").json) == 5
     for query in ("limit=0", "limit=1001", "limit=x", "after=-1", f"after={MAX_ID + 1}", "search="):
         assert refused(api.get(f"{path}?{query}"), query.partition("=")[0])
-
-
-def database_json(text: str) -> Any:
-    import json
-
-    return json.loads(text)
 
 
 @pytest.mark.parametrize("path", SAMPLES)
@@ -351,8 +346,7 @@ def test_every_edit_of_content_is_a_version(api: Api) -> None:
     assert api.call("PUT", path, {"content": "two", "name": "renamed"}).json["version"] == 2
     assert api.call("PUT", path, {"content": "two"}).json["version"] == 2
     assert api.call("PUT", path, {"description": "only words"}).json["version"] == 2
-    api.user_token("operator", "olga")
-    olga = Api(api.client, api.client.post("/api/v1/auth/login", json=login("olga")).json["token"])
+    olga = Api(api.client, api.user_token("operator", "olga"))
     assert olga.call("PATCH", path, {"content": "one"}).json["version"] == 3
     versions = api.get(f"{path}/versions").json
     assert [(row["version"], row["created_by"]) for row in versions] == [(3, "olga"), (2, "admin"), (1, "admin")]
@@ -371,12 +365,6 @@ def test_every_edit_of_content_is_a_version(api: Api) -> None:
     assert api.delete(path).status_code == 204
     with database.connection():
         assert ScriptVersion.select().count() == 0
-
-
-def login(name: str) -> dict[str, str]:
-    from tests.server.api import PASSWORD
-
-    return {"username": name, "password": PASSWORD}
 
 
 def test_parallel_edits_all_become_versions(app: Flask, api: Api) -> None:

@@ -347,7 +347,11 @@ BAD_CHANGES: list[tuple[str, list[Any]]] = [
     ("friendly_name", ["", "  ", None, "a\nb", "a\x1b[31mb", "x" * 256, 1, "a\u2028b"]),
     ("notes", [None, "x" * 10_001, 1]),
     ("groups", [None, "web", [None], [True], [["x"]], [""]]),
-    ("hostname", ["new"]),
+    ("hostname", ["", " ", "a\nb", "x" * 256, None, 5]),
+    ("os_type", ["beos", 5]),
+    ("os_version", ["x" * 256, 5]),
+    ("hardware_summary", ["x" * 4001, {}]),
+    ("profile_id", ["x", 0, 2**31, True]),
     ("uuid", ["082b88df-5f84-472d-abac-e5ebb5be3998"]),
     ("deleted_at", [None]),
 ]

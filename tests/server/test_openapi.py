@@ -225,6 +225,7 @@ GUESSED = {
     "POST /api/v1/auth/refresh",
     "PUT /api/v1/auth/password",
     "POST /api/v1/hosts/bootstrap/exchange",
+    "POST /api/v1/agent/register",
     "GET /api/v1/auto-enrollment/script",
 }
 """The credential is in the request itself."""

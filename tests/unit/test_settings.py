@@ -59,6 +59,7 @@ def test_every_setting_can_be_set_by_the_environment(tmp_path: Path, monkeypatch
         "secret_key": "k" * 40,
         "hsts": "true",
         "admin_password": "long enough",
+        "default_enrollment_token": "t" * 40,
     }
     for name in Settings.__struct_fields__:
         default = getattr(Settings(data=tmp_path), name)
@@ -101,6 +102,10 @@ def test_every_setting_can_be_set_by_the_environment(tmp_path: Path, monkeypatch
         ({"public_url": "ftp://p.example"}, "public_url"),
         ({"public_url": "https://p.example\n"}, "public_url"),
         ({"duplicate_hosts": "both"}, "duplicate_hosts"),
+        ({"agent_poll_seconds": 4}, "agent_poll_seconds"),
+        ({"default_enrollment_token": "key:secret" * 4, "mode": "development"}, "default_enrollment_token"),
+        ({"default_enrollment_token": "two words", "mode": "development"}, "default_enrollment_token"),
+        ({"default_enrollment_token": "x" * 65, "mode": "development"}, "default_enrollment_token"),
     ],
 )
 def test_wrong_values_are_named(tmp_path: Path, values: dict[str, Any], named: str) -> None:
@@ -135,6 +140,20 @@ def test_production_refuses_weak_passwords(tmp_path: Path, password: str) -> Non
     with pytest.raises(SettingsError, match="admin_password"):
         load_settings(tmp_path, admin_password=password)
     assert load_settings(tmp_path, admin_password=password, mode="development").admin_password == password
+
+
+@pytest.mark.parametrize("token", ["changeme", "ChangeMe", "x" * 31])
+def test_production_refuses_weak_enrolment_tokens(tmp_path: Path, token: str) -> None:
+    with pytest.raises(SettingsError, match="default_enrollment_token"):
+        load_settings(tmp_path, default_enrollment_token=token)
+    assert load_settings(tmp_path, default_enrollment_token=token, mode="development").seeded_token == token
+
+
+def test_only_development_has_an_enrolment_token_of_its_own(tmp_path: Path) -> None:
+    assert load_settings(tmp_path).seeded_token == ""
+    assert load_settings(tmp_path, mode="development").seeded_token == "changeme"
+    assert load_settings(tmp_path, mode="development", default_enrollment_token="").seeded_token == ""
+    assert load_settings(tmp_path, default_enrollment_token="x" * 32).seeded_token == "x" * 32
 
 
 def test_the_secret_key_is_made_once(tmp_path: Path) -> None:

@@ -12,45 +12,12 @@ from patchherd.automation.platforms import ACTION_TYPES, LANGUAGES
 from patchherd.automation.tasks import MAX_TASKS
 from patchherd.devices.os_types import OS_TYPES
 from patchherd.devices.registry import MAX_ID
-from patchherd.devices.schemas import one_line
+from patchherd.forms import Choice, Name, Text, Tidy
 from patchherd.identity.schemas import Body
 
 MAX_SCRIPT = 1_000_000
 INSTALLERS = ("msi", "exe", "winget", "choco", "script", "custom")
 SOURCES = ("url", "file_share", "local_path")
-
-
-class Tidy(fields.String):
-    """Text without blanks around it; where none is possible, blank text is none, as web forms mean it."""
-
-    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(value, str):
-            value = value.strip() or (None if self.allow_none else "")
-        return super().deserialize(value, *args, **kwargs)
-
-
-class Choice(Tidy):
-    """One of a few words, in any case."""
-
-    def __init__(self, choices: tuple[str, ...], **kwargs: Any) -> None:
-        super().__init__(validate=validate.OneOf(choices), **kwargs)
-
-    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return super().deserialize(value.lower() if isinstance(value, str) else value, *args, **kwargs)
-
-
-class Text(Tidy):
-    """Text of at most so many characters, or none."""
-
-    def __init__(self, longest: int, **kwargs: Any) -> None:
-        super().__init__(allow_none=True, validate=validate.Length(max=longest), **kwargs)
-
-
-class Name(Tidy):
-    """One line of 1 to 255 characters."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(validate=[validate.Length(1, 255), one_line], **kwargs)
 
 
 class Checksum(Tidy):

@@ -75,14 +75,16 @@ def last_address(data: Path) -> str:
 
 
 def prepare(settings: Settings) -> str | None:
-    """Database, first user, SSH key. Returns the generated password of a new first user."""
+    """Database, first user, default enrolment token, SSH key. Returns the generated password of a new first user."""
     from patchherd import database, schema
+    from patchherd.enrollment.default_token import prepare_default_token
     from patchherd.identity import users
 
     schema.migrate(settings)
     make_ssh_key(settings.ssh_key)
     generated = None
     with database.connection():
+        prepare_default_token(settings)
         if not users.has_users():
             password = settings.admin_password
             if not password:

@@ -86,6 +86,13 @@ def list_enrolment_tokens(data: Path) -> None:
     print_table(["name", "key", "active", "hosts a day", "last used", "expires"], rows)
 
 
+def delete_enrolment_token(data: Path, reference: str) -> None:
+    """Delete the token with this key or id. Raises NotFound."""
+    with database_of(data):
+        deleted = tokens.delete_token(tokens.id_of_key(reference) or reference)
+    click.echo(f"deleted {deleted.token_name}")
+
+
 def create_api_token(data: Path, name: str, role: str, days: int | None) -> None:
     """Create an API token and print it."""
     expires_at = now() + timedelta(days=days) if days else None

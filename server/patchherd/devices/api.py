@@ -10,7 +10,7 @@ from flask import Response, jsonify
 
 from patchherd.database import now
 from patchherd.devices import changes, registry, views
-from patchherd.devices.schemas import DeviceChange, DeviceQuery, LegacyDevices, LegacyQuery
+from patchherd.devices.schemas import DeviceChange, DeviceQuery, LegacyDevices, LegacyQuery, NewDevice
 from patchherd.devices.shapes import DeviceDetails, DeviceView
 from patchherd.errors import invalid
 from patchherd.http import Room, settings
@@ -54,6 +54,19 @@ def list_devices(query: dict[str, Any]) -> Response:
     response = jsonify(_native(page))
     following = page[-1].id if more else None
     response.headers["X-Pagination"] = settings_json({"limit": limit, "next_after": following})
+    return response
+
+
+@room.route("/devices", methods=["POST"])
+@requires("devices:write")
+@room.arguments(NewDevice)
+@room.response(201, DeviceView)
+def create_device(body: dict[str, Any]) -> Response:
+    """Add a device by hand, without an agent"""
+    device = changes.add_device(body)
+    response = jsonify(_native([registry.find_device(device.id)])[0])
+    response.status_code = 201
+    response.headers["Location"] = f"{settings().api_prefix}/devices/{device.id}"
     return response
 
 

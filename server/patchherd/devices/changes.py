@@ -10,7 +10,8 @@ from typing import Any
 
 from patchherd.database import now, write_transaction
 from patchherd.devices.models import Device, GroupMember
-from patchherd.devices.registry import clean_address, find_group
+from patchherd.devices.os_types import family_of
+from patchherd.devices.registry import clean_address, create_device, find_group, has_name
 from patchherd.errors import BadRequest, invalid
 from patchherd.identity import audit
 
@@ -34,6 +35,8 @@ def change_device(device: Device, body: dict[str, Any]) -> None:
     """
     body = _checked(body)
     columns = {name: value for name, value in body.items() if name != "groups"}
+    if "os_type" in columns and device.last_report is None:
+        columns["os_family"] = family_of(columns["os_type"])
     groups = [find_group(reference) for reference in body["groups"]] if "groups" in body else None
     before = {name: getattr(device, name) for name in columns}
     with write_transaction():
@@ -45,6 +48,17 @@ def change_device(device: Device, body: dict[str, Any]) -> None:
             for group in {group.id: group for group in groups}.values():
                 GroupMember.create(group=group, device=device)
         audit.record("device.update", "device", device.uuid, before=before, after=body)
+
+
+def add_device(body: dict[str, Any]) -> Device:
+    """A device that an operator adds; it has no credentials. Raises what `change_device` does, and for a taken name."""
+    with write_transaction():
+        if Device.select().where(has_name([body["hostname"]])).exists():
+            raise invalid("hostname", "already taken", value=body["hostname"])
+        device = create_device(body.get("friendly_name", body["hostname"]))
+        audit.record("device.create", "device", device.uuid, device.friendly_name)
+        change_device(device, body)
+    return device
 
 
 def _checked(body: dict[str, Any]) -> dict[str, Any]:

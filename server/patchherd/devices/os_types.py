@@ -36,7 +36,7 @@ def os_type(device: Device) -> str | None:
     return "linux" if device.os_family in {"debian", "redhat"} or "linux" in words else None
 
 
-def family_of(kind: str) -> str | None:
+def family_of(kind: str | None) -> str | None:
     """The `os_family` of devices of this kind; None when it says too little."""
     for family, kinds in (("windows", WINDOWS), ("debian", DEBIAN), ("redhat", REDHAT)):
         if kind in kinds:

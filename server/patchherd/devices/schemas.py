@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import marshmallow as ma
 from marshmallow import validate
 
+from patchherd.devices.os_types import OS_TYPES
 from patchherd.devices.registry import MAX_ID
+from patchherd.forms import Choice, Name, Text, one_line
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+MAX_SUMMARY = 4000
 
 
 class Reference(ma.fields.Field[Any]):
@@ -22,12 +23,6 @@ class Reference(ma.fields.Field[Any]):
         if isinstance(value, bool) or not isinstance(value, int | str) or not str(value).strip():
             raise ma.ValidationError("Not an id or a name.")
         return value
-
-
-def one_line(text: str) -> None:
-    """Refuse control characters."""
-    if _CONTROL.search(text):
-        raise ma.ValidationError("Control characters are not allowed.")
 
 
 class LegacyQuery(ma.Schema):
@@ -79,7 +74,9 @@ class LegacyDevices(ma.Schema):
 
 
 class DeviceChange(ma.Schema):
-    """What an operator may set on a device."""
+    """What an operator may set on a device; what only agents know may be sent back as it came, and is not looked at."""
+
+    READ_ONLY = ("id", "status", "last_check_in", "created_at")
 
     friendly_name = ma.fields.String(validate=[validate.Length(min=1, max=255), validate.Regexp(r".*\S"), one_line])
     notes = ma.fields.String(validate=validate.Length(max=10_000))
@@ -96,3 +93,22 @@ class DeviceChange(ma.Schema):
     become = ma.fields.Boolean(allow_none=True)
     shell = ma.fields.String(allow_none=True, validate=validate.OneOf(["sh", "powershell", "cmd"]))
     python = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=200))
+    hostname = Name()
+    os_type = Choice(OS_TYPES, allow_none=True, metadata={"description": "null: what the reports tell"})
+    os_version = Text(255)
+    hardware_summary = Text(MAX_SUMMARY)
+    profile_id = ma.fields.Integer(strict=True, allow_none=True, validate=validate.Range(1, MAX_ID))
+    id = ma.fields.Raw(metadata={"description": "not looked at"})
+    status = ma.fields.Raw(metadata={"description": "not looked at"})
+    last_check_in = ma.fields.Raw(metadata={"description": "not looked at"}, allow_none=True)
+    created_at = ma.fields.Raw(metadata={"description": "not looked at"})
+
+    @ma.post_load
+    def drop_read_only(self, data: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {name: value for name, value in data.items() if name not in self.READ_ONLY}
+
+
+class NewDevice(DeviceChange):
+    """A device that an operator adds by hand."""
+
+    hostname = Name(required=True)

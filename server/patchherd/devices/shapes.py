@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import marshmallow as ma
 
+from patchherd.devices.os_types import OS_TYPES
+
 
 class Connection(ma.Schema):
     """How Ansible reaches a device."""
@@ -35,6 +37,7 @@ class DeviceView(ma.Schema):
     os_id = ma.fields.String(allow_none=True)
     os_name = ma.fields.String(allow_none=True)
     os_version = ma.fields.String(allow_none=True)
+    os_type = ma.fields.String(allow_none=True, metadata={"description": ", ".join(OS_TYPES)})
     os_architecture = ma.fields.String(allow_none=True)
     agent_version = ma.fields.String(allow_none=True)
     kernel_running = ma.fields.String(allow_none=True)
@@ -43,12 +46,15 @@ class DeviceView(ma.Schema):
     status = ma.fields.String(metadata={"description": "online, offline or unknown"})
     last_heartbeat = ma.fields.DateTime(allow_none=True)
     last_report = ma.fields.DateTime(allow_none=True)
+    last_check_in = ma.fields.DateTime(allow_none=True, metadata={"description": "the same as last_heartbeat"})
     created_at = ma.fields.DateTime()
     updated_at = ma.fields.DateTime()
     reboot_required = ma.fields.Boolean(allow_none=True)
     reboot_reason = ma.fields.String(allow_none=True)
     groups = ma.fields.List(ma.fields.String())
     notes = ma.fields.String()
+    profile_id = ma.fields.Integer(allow_none=True)
+    hardware_summary = ma.fields.String(allow_none=True)
     connection = ma.fields.Nested(AddressedConnection)
     host_keys = ma.fields.String(metadata={"description": "none, pinned or changed"})
 

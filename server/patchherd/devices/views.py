@@ -15,6 +15,7 @@ from werkzeug.http import http_date
 from patchherd.database import chunked, now
 from patchherd.devices.ansible import connection_facts
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
+from patchherd.devices.os_types import os_type
 from patchherd.devices.registry import clean_address, find_group, has_name, is_online
 from patchherd.settings import Settings
 
@@ -26,6 +27,7 @@ LIST_COLUMNS = [
     Device.missing, Device.missing_security, Device.reboot_required, Device.reboot_reason, Device.kernel_running,
     Device.kernel_installed, Device.notes, Device.connection, Device.address, Device.port, Device.remote_user,
     Device.become, Device.shell, Device.python, Device.ssh_host_keys, Device.reported_host_keys,
+    Device.os_type, Device.hardware_summary, Device.profile_id,
 ]  # fmt: skip
 """Everything but the large JSON columns."""
 
@@ -133,6 +135,7 @@ def native_view(device: Device, settings: Settings, moment: datetime, groups: li
         "os_id": device.os_id,
         "os_name": device.os_name,
         "os_version": device.os_version,
+        "os_type": os_type(device),
         "os_architecture": device.os_architecture,
         "agent_version": device.agent_version,
         "kernel_running": device.kernel_running,
@@ -141,12 +144,15 @@ def native_view(device: Device, settings: Settings, moment: datetime, groups: li
         "status": agent_status(device, settings, moment),
         "last_heartbeat": device.last_heartbeat,
         "last_report": device.last_report,
+        "last_check_in": device.last_heartbeat,
         "created_at": device.created_at,
         "updated_at": device.updated_at,
         "reboot_required": device.reboot_required,
         "reboot_reason": device.reboot_reason,
         "groups": groups,
         "notes": device.notes,
+        "profile_id": device.profile_id,
+        "hardware_summary": device.hardware_summary,
         "connection": connection_facts(device) | {"address": device.address or device.ip_address},
         "host_keys": "none" if not device.ssh_host_keys else "changed" if host_keys_changed(device) else "pinned",
     }

@@ -84,7 +84,11 @@ def enroll(token: EnrollmentToken, host: dict[str, Any], settings: Settings) -> 
 
     Raises TooManyRequests, or Conflict for a known machine_id unless duplicates are allowed.
     """
-    key, key_hash = _new_key(settings)
+    return admit(token, host, *new_key(settings), settings)
+
+
+def admit(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: str, settings: Settings) -> Enrolled:
+    """The same with a key that `new_key` made."""
     with write_transaction():
         if settings.duplicate_hosts != "allow" and _is_known(host.get("machine_id")):
             raise Conflict("Host already enrolled", "a host with this machine_id exists")
@@ -95,7 +99,7 @@ def enroll(token: EnrollmentToken, host: dict[str, Any], settings: Settings) -> 
 def enroll_many(token: EnrollmentToken, hosts: list[dict[str, Any]], settings: Settings) -> BulkResult:
     """Create up to 50 hosts in one transaction, all within the quota or none (TooManyRequests)."""
     quota.check(token, len(hosts), bulk=True)
-    keys = [_new_key(settings) for _ in hosts]  # hashed before the transaction, which others wait for
+    keys = [new_key(settings) for _ in hosts]  # hashed before the transaction, which others wait for
     result = BulkResult()
     with write_transaction():
         wanted, seen = [], set()
@@ -179,7 +183,8 @@ _credential = Prepared(
 )
 
 
-def _new_key(settings: Settings) -> tuple[str, str]:
+def new_key(settings: Settings) -> tuple[str, str]:
+    """An API key and its hash; make it before the transaction, which others wait for."""
     key = secrets.token_hex(32)
     return key, credentials.hash_secret(key, settings.host_key_cost)
 
@@ -201,8 +206,10 @@ def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: st
         groups=[token.default_group_id] if token.default_group_id else [],
         approved=not settings.host_approval,
     )
+    enrolled: dict[str, Any] = {"enrolled_with": token.uuid, "enrolled_from": request.remote_addr}
     if keys := clean_host_keys(metadata.get("ssh_host_keys")):
-        Device.update(ssh_host_keys=keys, reported_host_keys=keys).where(Device.id == device.id).execute()
+        enrolled.update(ssh_host_keys=keys, reported_host_keys=keys)
+    Device.update(**enrolled).where(Device.id == device.id).execute()
     api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
     HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=moment)
     audit.record(

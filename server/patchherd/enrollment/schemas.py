@@ -6,9 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
+from patchherd.devices.os_types import OS_TYPES
+from patchherd.devices.schemas import MAX_SUMMARY
 from patchherd.enrollment import addresses, quota
+from patchherd.forms import Choice, Name, Text
 from patchherd.identity.schemas import Body, Moment
 
 NAME_RULE = "Token name is required (max 255 characters)"
@@ -168,6 +172,75 @@ class BulkResults(Schema):
 class BulkAnswer(Schema):
     message = fields.String()
     results = fields.Nested(BulkResults)
+
+
+class StringTokenChange(TokenFields):
+    """A token for agents that take one string."""
+
+    class Meta(Body.Meta):
+        exclude = ("scopes",)
+
+    name = Name(attribute="token_name")
+    is_active = fields.Boolean()
+
+
+class NewStringToken(StringTokenChange):
+    class Meta(Body.Meta):
+        exclude = ("scopes", "is_active")
+
+    name = Name(required=True, attribute="token_name")
+
+
+class StringTokenView(Schema):
+    id = fields.String(attribute="uuid")
+    name = fields.String(attribute="token_name")
+    token_key = fields.String(metadata={"description": "the first half of the token"})
+    is_active = fields.Boolean()
+    allowed_ip_ranges = fields.List(fields.String())
+    max_hosts_per_day = fields.Integer()
+    hosts_created_today = fields.Function(quota.used_today)
+    default_host_group_id = fields.Function(lambda token: token.default_group.uuid if token.default_group else None)
+    last_used_at = Moment(allow_none=True)
+    expires_at = Moment(allow_none=True)
+    created_at = Moment()
+    updated_at = Moment()
+
+
+class CreatedStringToken(StringTokenView):
+    token = fields.String(metadata={"description": "KEY:SECRET, shown only here"})
+
+
+class Summary(Text):
+    """Text, or an object or list that becomes JSON text."""
+
+    def deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, dict | list):
+            value = msgspec.json.encode(value).decode() if value else None
+        return super().deserialize(value, *args, **kwargs)
+
+
+class RegisterBody(Body):
+    """What agents of the DeployFlow make say of themselves; `enrollment_token` is KEY:SECRET of an enrolment token."""
+
+    enrollment_token = fields.String(metadata={"description": "or token"})
+    token = fields.String()
+    hostname = Name(required=True)
+    machine_id = Text(255)
+    os_type = Choice(OS_TYPES, allow_none=True)
+    os_description = Text(255)
+    os_version = Text(255)
+    hardware_summary = Summary(MAX_SUMMARY)
+    agent_version = Text(64)
+    metadata = fields.Dict(allow_none=True)
+
+
+class RegisterAnswer(Schema):
+    """The credentials are there when the device is new, and for one that shows them already."""
+
+    device_id = fields.Integer()
+    poll_interval_seconds = fields.Integer()
+    api_id = fields.String()
+    api_key = fields.String()
 
 
 class ExchangeBody(Body):

@@ -67,6 +67,12 @@ def find_token(reference: str) -> EnrollmentToken:
     return token
 
 
+def id_of_key(key: str) -> str | None:
+    """The UUID of the token with this key."""
+    token = EnrollmentToken.get_or_none(EnrollmentToken.token_key == key)
+    return None if token is None else str(token.uuid)
+
+
 def change_token(reference: str, values: dict[str, Any]) -> EnrollmentToken:
     """Change the given fields of a token. Raises NotFound, BadRequest."""
     columns = _columns(values)
