@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.browser.chromium import Browser, find_chromium
-from tests.browser.demo_fleet import Host, enrol, fleet
+from tests.browser.demo_fleet import Host, enrol, fleet, stock
 from tests.running import Server
 from tests.services import unavailable
 
@@ -27,6 +27,7 @@ def hosts(server: Server) -> dict[str, Host]:
     """The demo fleet by name."""
     made = fleet()
     enrol(server, made)
+    stock(server)
     return {host.name: host for host in made}
 
 

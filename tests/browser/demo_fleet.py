@@ -228,6 +228,52 @@ def enrol(server: Server, hosts: list[Host]) -> None:
             report(server, host)
 
 
+CLEAN = """#!/bin/sh
+# Give back what package managers and journals keep on disk.
+set -eu
+
+if command -v apt-get >/dev/null; then
+    apt-get -q clean
+elif command -v dnf >/dev/null; then
+    dnf -q clean packages
+fi
+journalctl --vacuum-time=14d
+df -h / /var
+"""
+TOP = """# What uses most of the memory, largest first
+Get-Process |
+    Sort-Object WorkingSet -Descending |
+    Select-Object -First 10 Name, Id, @{ n = 'MiB'; e = { [int]($_.WorkingSet / 1MB) } } |
+    Format-Table -AutoSize
+"""
+
+
+def stock(server: Server) -> None:
+    """Fill the library: scripts with versions, software, a profile and a template."""
+
+    def add(path: str, **body: Any) -> int:
+        return int(server.post(f"/api/v1{path}", body, expect=201)["id"])
+
+    first = CLEAN.replace("14d", "30d").replace("df -h / /var\n", "")
+    clean = add("/scripts", name="Clean up disks", description="Caches and journals", language="bash", content=first,
+                target_os_type="linux")  # fmt: skip
+    server.call("PUT", f"/api/v1/scripts/{clean}", json={"content": CLEAN})
+    top = add("/scripts", name="Top processes", description="The ten that use most memory", content=TOP,
+              target_os_type="windows")  # fmt: skip
+    zipper = add("/software-items", name="7-Zip", version="24.08", installer_type="msi", install_args="/qn",
+                 source="https://files.internal.example/7z2408-x64.msi", checksum="5ce3" * 16,
+                 target_os_type="windows")  # fmt: skip
+    add("/software-items", name="PowerToys", version="0.86.0", installer_type="winget", target_os_type="windows")
+    baseline = add("/profiles", name="Windows baseline", description="What every workstation gets",
+                   target_os_type="windows")  # fmt: skip
+    server.call("PUT", f"/api/v1/profiles/{baseline}/tasks", json=[
+        {"name": "Install 7-Zip", "action_type": "install_software", "software_id": zipper, "continue_on_error": False},
+        {"name": "Look at the memory", "script_id": top},
+        {"name": "Set the time zone", "payload": "Set-TimeZone -Id 'W. Europe Standard Time'"},
+    ])  # fmt: skip
+    add("/templates", name="Linux housekeeping", target_os_type="linux")
+
+
 def report(server: Server, host: Host) -> None:
     """Send a report as the host's agent."""
     server.post("/api/v1/hosts/update", report_of(host), headers=host.headers)
@@ -317,6 +363,7 @@ def main() -> None:
         server.log_in()
         hosts = fleet()
         enrol(server, hosts)
+        stock(server)
         age(server.data, hosts)
         print(f"{server.url}  admin  {ADMIN_PASSWORD}")
         if options.screenshots:

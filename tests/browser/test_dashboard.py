@@ -16,7 +16,11 @@ from tests.running import Server, wait_for
 pytestmark = pytest.mark.usefixtures("hosts")
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
-PAGES = ["/", "/devices/db-primary", "/devices/backup", "/deployments", "/enrol", "/nothing-here", "/docs"]
+PAGES = [
+    "/", "/devices/db-primary", "/devices/backup", "/deployments", "/automation", "/automation/scripts/1",
+    "/automation/scripts/1/edit", "/automation/scripts/new", "/automation/profiles/1", "/enrol",
+    "/nothing-here", "/docs",
+]  # fmt: skip
 
 
 def row_text(browser: Browser, host: Host) -> str:
@@ -97,6 +101,36 @@ def test_device_page_of_an_unknown_device_offers_no_deployment(browser: Browser)
     assert "Could not resolve 'mirror.internal.example'" in browser.text("main")
     assert not browser.all("#deploy")
     assert browser.all("#scan")
+
+
+def test_a_script_is_written_edited_and_deleted(browser: Browser, server: Server) -> None:
+    browser.log_in("/automation")
+    browser.wait_text("#scripts", "Clean up disks")
+    browser.find("#new-script").click()
+    browser.wait_text("h1", "New script")
+    browser.find("#name").send_keys("From the browser")
+    browser.run("document.querySelector('#content').value = arguments[0]", "\n#!/bin/sh\nid\n")
+    browser.run("document.querySelector('#language').value = 'bash'")
+    browser.find("#save-script").click()
+    browser.wait_text(".notice.ok", "Saved as version 1")
+    number = int(browser.driver.current_url.rpartition("/")[2])
+    assert server.get(f"/api/v1/scripts/{number}")["content"] == "\n#!/bin/sh\nid\n"
+    browser.find("#edit-script").click()
+    browser.wait_text("h1", "Edit script")
+    browser.find("#content").send_keys("uptime")
+    browser.find("#save-script").click()
+    browser.wait_text(".notice.ok", "Saved as version 2")
+    saved = server.get(f"/api/v1/scripts/{number}")
+    assert "uptime" in saved["content"]
+    assert saved["content"].startswith("\n#!/bin/sh")
+    assert "\r" not in saved["content"]
+    browser.find(".versions li:last-child a").click()
+    browser.wait_text("#content-heading", "Version 1 of 2")
+    assert "uptime" not in browser.text("#content")
+    browser.find("#delete-script").click()
+    browser.find("#confirm-yes").click()
+    browser.wait_text(".notice.ok", "The script is deleted")
+    assert "From the browser" not in browser.text("#scripts")
 
 
 def test_hostile_names_are_only_text(browser: Browser, server: Server) -> None:

@@ -217,6 +217,13 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "POST /deployments": lambda w: w.click("/deployments", device=str(w.device), action="scan"),
     "POST /deployments/<int:deployment_id>/cancel": lambda w: w.click(f"/deployments/{w.deployment()}/cancel"),
     "POST /deployments/<int:deployment_id>/retry": lambda w: w.click(f"/deployments/{w.deployment(ended=True)}/retry"),
+    "POST /automation/scripts": lambda w: w.click("/automation/scripts", language="bash", **SCRIPT),
+    "POST /automation/scripts/<int:script_id>": lambda w: w.click(
+        f"/automation{w.made('/scripts', **SCRIPT)}", language="bash", name="s", content="other"
+    ),
+    "POST /automation/scripts/<int:script_id>/delete": lambda w: w.click(
+        f"/automation{w.made('/scripts', **SCRIPT)}/delete"
+    ),
     "POST /devices/<int:device_id>/approve": lambda w: w.click(f"/devices/{w.device}/approve"),
     "POST /devices/<int:device_id>/accept-host-keys": lambda w: accept_keys(w, f"/devices/{w.device}/accept-host-keys"),
 }

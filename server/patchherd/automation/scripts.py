@@ -9,14 +9,17 @@ from typing import Any
 from patchherd.automation import library, tasks
 from patchherd.automation.models import Script, ScriptVersion
 from patchherd.database import now
-from patchherd.errors import NotFound
+from patchherd.errors import Conflict, NotFound
 from patchherd.identity import audit
 
 
-def list_scripts(*, after: int, limit: int, search: str | None) -> tuple[list[Script], int | None]:
+def list_scripts(
+    *, after: int, limit: int, search: str | None, with_content: bool = True
+) -> tuple[list[Script], int | None]:
     """A page of scripts by id, and where the next one starts."""
+    columns = [field for name, field in Script._meta.fields.items() if with_content or name != "content"]
     fields = (Script.name, Script.description)
-    return library.page(Script.select(), Script, fields, after=after, limit=limit, search=search)
+    return library.page(Script.select(*columns), Script, fields, after=after, limit=limit, search=search)
 
 
 def find_script(number: int) -> Script:
@@ -38,13 +41,16 @@ def create_script(values: dict[str, Any], author: str) -> Script:
     return script
 
 
-def change_script(number: int, values: dict[str, Any], author: str) -> Script:
+def change_script(number: int, values: dict[str, Any], author: str, seen: int | None = None) -> Script:
     """Change the given fields; other content makes a new version.
 
-    Raises NotFound, BadRequest for a taken name or when a task that uses the script could not run it any more.
+    Raises NotFound, BadRequest for a taken name or when a task that uses the script could not run it any more, and
+    Conflict when the script has another version than the one that its author has `seen`.
     """
     with library.turn():
         script = find_script(number)
+        if seen is not None and seen != script.version:
+            raise Conflict("Changed meanwhile", f"version {script.version} was saved after version {seen} was opened")
         library.refuse_taken(Script.name, values.get("name"), script.id)
         changes = library.differing(script, values)
         if not changes:

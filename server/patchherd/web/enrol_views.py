@@ -17,7 +17,7 @@ from patchherd.enrollment.scripts import enrollment_line
 from patchherd.errors import ApiError
 from patchherd.http import base_url, check_host_header, settings
 from patchherd.identity.access import current, requires
-from patchherd.web.formats import moment_of_request
+from patchherd.web.formats import moment_of_request, sentences
 from patchherd.web.room import attempt, room
 
 LIVES = {"3600": "1 hour", "86400": "1 day", "604800": "7 days", "2592000": "30 days", "": "no end"}
@@ -56,7 +56,7 @@ def create_token() -> ResponseReturnValue:
             created_by=principal.id if principal.kind == "user" else None,
         )
     except ValidationError as error:
-        return _page(problem="; ".join(_texts(error.messages)), form=form), 400
+        return _page(problem="; ".join(sentences(error.messages)), form=form), 400
     except ApiError as error:
         return _page(problem=error.message or error.error, form=form), error.status
     with_ssh = bool(form.get("with_ssh"))
@@ -98,11 +98,3 @@ def _page(**context: Any) -> str:
         for token in tokens.list_tokens()
     ]
     return render_template("enrol.html", tokens=rows, lives=LIVES, **{"form": {}, **context})
-
-
-def _texts(messages: Any) -> list[str]:
-    """All sentences in marshmallow's nested messages."""
-    if isinstance(messages, str):
-        return [messages]
-    values = messages.values() if isinstance(messages, dict) else messages
-    return [text for value in values for text in _texts(value)]

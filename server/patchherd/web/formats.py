@@ -73,3 +73,11 @@ def shares(parts: list[tuple[str, int]]) -> list[dict[str, Any]]:
             out.append({"kind": kind, "number": number, "x": round(x, 3), "width": round(width, 3)})
             x += width
     return out
+
+
+def sentences(messages: Any) -> list[str]:
+    """All sentences in marshmallow's nested messages."""
+    if isinstance(messages, str):
+        return [messages]
+    values = messages.values() if isinstance(messages, dict) else messages
+    return [text for value in values for text in sentences(value)]
