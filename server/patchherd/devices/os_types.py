@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from patchherd.devices.models import Device
 
@@ -20,11 +21,14 @@ OS_TYPES = (
 
 def os_type(device: Device) -> str | None:
     """What the agent or the operator said, else what the reported system tells; None when nothing does."""
-    if device.os_type is not None:
-        return str(device.os_type)
-    name = (device.os_name or "").lower()
-    words = set(re.findall(r"[a-z]+", f"{device.os_id or ''} {name}".lower()))
-    if device.os_family == "windows":
+    return device.os_type or _derived(device.os_family, device.os_id, device.os_name)
+
+
+@lru_cache(maxsize=1024)
+def _derived(family: str | None, os_id: str | None, os_name: str | None) -> str | None:
+    name = (os_name or "").lower()
+    words = set(re.findall(r"[a-z]+", f"{os_id or ''} {name}".lower()))
+    if family == "windows":
         return "windows_server" if "server" in words else "windows"
     if words & {"macos", "darwin"}:
         return "macos"
@@ -33,7 +37,7 @@ def os_type(device: Device) -> str | None:
     for known in ("proxmox", *sorted(DEBIAN | REDHAT)):
         if known in words:
             return known
-    return "linux" if device.os_family in {"debian", "redhat"} or "linux" in words else None
+    return "linux" if family in {"debian", "redhat"} or "linux" in words else None
 
 
 def family_of(kind: str | None) -> str | None:

@@ -38,8 +38,9 @@ def create_device(
     notes: str = "",
     groups: Iterable[int] = (),
     approved: bool = True,
+    **columns: Any,
 ) -> Device:
-    """A new device that has not reported yet; `groups` are group ids."""
+    """A new device that has not reported yet; `groups` are group ids, `columns` further columns."""
     moment = now()
     device = Device.create(
         uuid=str(uuid.uuid4()),
@@ -51,6 +52,7 @@ def create_device(
         created_at=moment,
         updated_at=moment,
         patch_reason="no report yet",
+        **columns,
     )
     for group in groups:
         GroupMember.create(group=group, device=device)

@@ -198,6 +198,7 @@ def _is_known(machine_id: str | None) -> bool:
 def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: str, settings: Settings) -> Enrolled:
     moment = now()
     metadata = host.get("metadata") or {}
+    keys = clean_host_keys(metadata.get("ssh_host_keys"))
     device = create_device(
         host["friendly_name"],
         machine_id=host.get("machine_id") or None,
@@ -205,11 +206,11 @@ def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: st
         notes=f"Auto-enrolled via {token.token_name} on {moment:%Y-%m-%dT%H:%M:%SZ}",
         groups=[token.default_group_id] if token.default_group_id else [],
         approved=not settings.host_approval,
+        enrolled_with=token.uuid,
+        enrolled_from=request.remote_addr,
+        ssh_host_keys=keys,
+        reported_host_keys=keys,
     )
-    enrolled: dict[str, Any] = {"enrolled_with": token.uuid, "enrolled_from": request.remote_addr}
-    if keys := clean_host_keys(metadata.get("ssh_host_keys")):
-        enrolled.update(ssh_host_keys=keys, reported_host_keys=keys)
-    Device.update(**enrolled).where(Device.id == device.id).execute()
     api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
     HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=moment)
     audit.record(
