@@ -19,6 +19,7 @@ import msgspec
 
 from patchherd import database
 from patchherd.deployments import runner
+from patchherd.deployments.patching import Patch
 from patchherd.devices.ansible import job_host_vars, known_hosts_lines
 from patchherd.devices.registry import find_device
 from patchherd.settings import load_settings
@@ -131,7 +132,7 @@ def _run_bare(inventory: Path, directory: Path) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="bench-") as private:
         environment = runner._environment(settings, Path(private), "benchmark/0")
         command = [
-            python_program("ansible-playbook"), runner.PLAYBOOKS["patch"],
+            python_program("ansible-playbook"), Patch.playbook,
             "-i", str(inventory), "-f", str(settings.forks),
             "-e", '{"patchherd_deployment": 0, "patchherd_dry_run": false, "patchherd_reboot": "never"}',
         ]  # fmt: skip

@@ -15,7 +15,7 @@ from tests.running import command_line, descendants, is_alive, wait_for
 
 JOB_MARKS = {
     "worker": " worker --data",
-    "job": "patchherd.deployments.runner",
+    "job": "patchherd.job",
     "ansible": "ansible-playbook",
 }
 

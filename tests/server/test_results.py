@@ -13,8 +13,11 @@ from flask import Flask
 
 from patchherd import database
 from patchherd.deployments import ledger, orders
+from patchherd.deployments.kinds import kind_of
 from patchherd.deployments.models import Deployment, DeploymentHost, Job, JobEvent
-from patchherd.deployments.recorder import Recorder, decode_report, storable
+from patchherd.deployments.patching import decode_report
+from patchherd.deployments.recorder import Recorder
+from patchherd.deployments.texts import storable
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device
 from patchherd.packages.reports import receive_report
@@ -37,7 +40,7 @@ class Run:
             self.deployment = orders.place(settings, lambda _: None, **values)
             self.job = self.deployment.jobs.get()
             ledger.take(self.job.id, "m:1:x", 20)
-            self.recorder = Recorder(self.job, Deployment.get_by_id(self.deployment.id))
+            self.recorder = Recorder(self.job, kind_of(Deployment.get_by_id(self.deployment.id)))
         self.recorder.start()
         self.counter = 0
 
@@ -346,7 +349,7 @@ def test_windows_hosts_are_judged_by_what_is_still_offered(settings: Settings) -
         ledger.take(job.id, "m:1:x", 20)
         run = Run.__new__(Run)
         run.deployment, run.job, run.counter = deployment, job, 0
-        run.recorder = Recorder(job, Deployment.get_by_id(deployment.id))
+        run.recorder = Recorder(job, kind_of(Deployment.get_by_id(deployment.id)))
     run.recorder.start()
     action = "ansible.windows.win_updates"
     run.ok("win", "Search Windows updates (before)", action, **search)

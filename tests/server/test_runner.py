@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from patchherd import database
 from patchherd.deployments import ledger, orders
+from patchherd.deployments.kinds import kind_of
 from patchherd.deployments.models import Deployment, DeploymentChange, DeploymentHost
 from patchherd.deployments.runner import Lease, _write_inputs
 from patchherd.devices.changes import delete_device
@@ -43,7 +44,7 @@ def written(settings: Settings, deployment: Deployment, directory: Path) -> tupl
     """(extra variables, hosts of the inventory)."""
     directory.mkdir()
     with database.connection():
-        extra = _write_inputs(settings, Deployment.get_by_id(deployment.id), directory)
+        extra = _write_inputs(settings, kind_of(Deployment.get_by_id(deployment.id)), directory)
     return extra, json.loads((directory / "inventory/hosts.json").read_text())["all"]["hosts"]
 
 

@@ -24,7 +24,7 @@ ROWS = [
 ]
 ROW_OF = {room: height for height, row in enumerate(reversed(ROWS), start=1) for room in row}
 # Modules that put the rooms together; every other module beside the rooms is foundation and knows none of them.
-TOP_MODULES = {"__main__", "app", "cli", "commands", "health", "schema", "wsgi"}
+TOP_MODULES = {"__main__", "app", "cli", "commands", "health", "job", "schema", "wsgi"}
 TOP, FOUNDATION = len(ROWS) + 1, 0
 # Libraries with one owner: who else needs what they do calls that module.
 OWNED = {"ansible_runner": "patchherd.deployments.runner"}

@@ -49,9 +49,10 @@ def _place(**order: Any) -> Response:
 @room.arguments(DeploymentQuery, location="query")
 @room.response(200, DeploymentSummary(many=True), headers={"X-Pagination": {"schema": {"type": "string"}}})
 def list_deployments(query: dict[str, Any]) -> Response:
-    """List deployments and scans, newest first; `X-Pagination` tells where the next page starts"""
+    """List deployments and scans, or runs of actions, newest first; `X-Pagination` tells where the next page starts"""
     limit = query["limit"]
-    rows = orders.list_deployments(query.get("state"), query.get("before"), limit + 1)
+    kinds = [query["kind"]] if "kind" in query else orders.PATCHING
+    rows = orders.list_deployments(query.get("state"), query.get("before"), limit + 1, kinds)
     response = jsonify(rows[:limit])
     response.headers["X-Pagination"] = jsonify(
         {"limit": limit, "next_before": rows[limit - 1]["id"] if len(rows) > limit else None}

@@ -15,11 +15,11 @@ _WORST_FIRST = ("failed", "unreachable", "running", "not_effective", "incomplete
 
 
 def deployments_of_device(device_id: int, limit: int) -> list[dict[str, Any]]:
-    """The newest deployments that one device was part of, with its own result in each."""
+    """The newest patch runs and scans that one device was part of, with its own result in each."""
     rows = (
         DeploymentHost.select(DeploymentHost, Deployment)
         .join(Deployment)
-        .where(DeploymentHost.device == device_id)
+        .where((DeploymentHost.device == device_id) & Deployment.kind.in_(["patch", "scan"]))
         .order_by(Deployment.id.desc())
         .limit(limit)
     )

@@ -12,12 +12,13 @@ from datetime import timedelta
 from peewee import Case
 
 from patchherd.database import now, write_transaction
+from patchherd.deployments import patching  # noqa: F401 - adds its kinds
+from patchherd.deployments.kinds import kind_of
 from patchherd.deployments.models import (
     GOOD_HOST_STATES,
     OPEN_HOST_STATES,
     OPEN_STATES,
     Deployment,
-    DeploymentChange,
     DeploymentHost,
     Job,
 )
@@ -85,15 +86,9 @@ def finish(job_id: int, owner: str, state: str, message: str, events: int) -> bo
 
 
 def close_open_hosts(deployment_id: int, state: str, message: str) -> None:
-    """Give every host without a result this one; what was planned on it stays unproven.
-
-    A host that has already told what went wrong keeps its own words.
-    """
+    """Give every host without a result this one. A host that has already told what went wrong keeps its own words."""
+    kind_of(Deployment.get_by_id(deployment_id)).close(state, message)
     where = (DeploymentHost.deployment == deployment_id) & DeploymentHost.state.in_(OPEN_HOST_STATES)
-    hosts = DeploymentHost.select(DeploymentHost.id).where(where)
-    DeploymentChange.update(result="unproven").where(
-        DeploymentChange.host.in_(hosts) & (DeploymentChange.result == "planned")
-    ).execute()
     words = Case(None, ((DeploymentHost.message == "", message),), DeploymentHost.message)
     DeploymentHost.update(state=state, message=words, finished_at=now()).where(where).execute()
 
@@ -134,6 +129,7 @@ def lose(job_id: int, owner: str | None, reason: str) -> int | None:
         elif job.attempt >= MAX_ATTEMPTS:
             close_open_hosts(job.deployment_id, "failed", f"{reason}; given up after {MAX_ATTEMPTS} attempts")
         else:
+            kind_of(job.deployment).reopen(reason)
             reopened = (
                 DeploymentHost.update(state="waiting", message="")
                 .where((DeploymentHost.deployment == job.deployment_id) & DeploymentHost.state.in_(OPEN_HOST_STATES))

@@ -12,7 +12,7 @@ from patchherd.devices.models import Device
 OPEN_STATES = ("queued", "running")
 """Deployment and job states that are not final."""
 OPEN_HOST_STATES = ("waiting", "running")
-GOOD_HOST_STATES = ("patched", "unchanged", "planned", "scanned")
+GOOD_HOST_STATES = ("patched", "unchanged", "planned", "scanned", "succeeded")
 
 
 class Deployment(BaseModel):
@@ -20,7 +20,7 @@ class Deployment(BaseModel):
 
     uuid = peewee.CharField(max_length=36, unique=True)
     kind = peewee.CharField(max_length=16, default="patch")
-    """patch, or scan: only read the hosts' reports."""
+    """patch; scan: only read the hosts' reports; action: run scripts and the like. See kinds.py."""
     state = peewee.CharField(max_length=16, default="queued", index=True)
     filter = peewee.CharField(max_length=16)
     """all, security, packages."""
@@ -41,8 +41,9 @@ class Deployment(BaseModel):
 class DeploymentHost(BaseModel):
     """One target.
 
-    State: waiting, running; then patched, unchanged, planned (dry run), scanned, not_effective (installed, but a reboot
-    is missing), incomplete (some planned versions are no longer offered), failed, unreachable, skipped, canceled.
+    State: waiting, running; then patched, unchanged, planned (dry run), scanned, succeeded (actions), not_effective
+    (installed, but a reboot is missing), incomplete (some planned versions are no longer offered), failed, unreachable,
+    skipped, canceled.
     """
 
     deployment = peewee.ForeignKeyField(Deployment, on_delete="CASCADE", backref="hosts")

@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
 from peewee import fn
 
-from patchherd.database import chunked, db, now, write_transaction
+from patchherd.database import chunked, now, write_transaction
 from patchherd.deployments import ledger
 from patchherd.deployments.history import jobs_of
+from patchherd.deployments.kinds import kind_of
 from patchherd.deployments.models import (
     OPEN_HOST_STATES,
     OPEN_STATES,
@@ -23,26 +23,21 @@ from patchherd.deployments.models import (
     Job,
     JobEvent,
 )
+from patchherd.deployments.placing import PLACING, Target, Wake, busy_devices, open_deployment
 from patchherd.deployments.plan import HostPlan, make_plan, plan_digest, resolve_targets, unreachable_reason
 from patchherd.devices.models import Device
-from patchherd.devices.naming import inventory_names
 from patchherd.devices.registry import MAX_ID
 from patchherd.errors import BadRequest, Conflict, NotFound, invalid
 from patchherd.identity import audit
 from patchherd.identity.locking import take_turn
-from patchherd.packages.sets import device_sets
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.deployments")
 
-PLACING = 0x70617410
-"""Lock of those who place deployments: none may take a device that another is just taking."""
-
-Wake = Callable[[int], None]
-"""Tells a worker about a queued job."""
-
+PATCHING = ("patch", "scan")
+"""Kinds that the history of patches is made of."""
 HOST_STATES = (
-    "waiting", "running", "patched", "unchanged", "planned", "scanned", "not_effective",
+    "waiting", "running", "patched", "unchanged", "planned", "scanned", "succeeded", "not_effective",
     "incomplete", "failed", "unreachable", "skipped", "canceled",
 )  # fmt: skip
 
@@ -76,93 +71,43 @@ def place(
     if all(plan.skip for plan in plans):
         reasons = "; ".join(f"{plan.device.hostname or plan.device.friendly_name}: {plan.skip}" for plan in plans[:20])
         raise Conflict("Nothing can be deployed", reasons)
+    targets_ = [_target(kind, plan) for plan in plans]
     with write_transaction():
         take_turn(PLACING)
-        _refuse_overlap(plans)
-        deployment = Deployment.create(
-            uuid=str(uuid.uuid4()),
-            kind=kind,
-            filter=filter_,
-            packages=packages,
-            dry_run=dry_run,
-            reboot=reboot,
-            plan_digest=plan_digest(plans),
-            created_by=created_by,
-            created_at=now(),
-        )
-        working = _store_hosts(deployment, plans)
-        if working:
-            _queue_job(deployment, wake)
-        else:
-            ledger.settle(deployment.id)
+        # Two runs on one machine would fight for its package lock and each report the other's changes.
+        for name, number in busy_devices([plan.device.id for plan in plans if not plan.skip]).values():
+            raise Conflict("Device is busy", f"{name} is part of running deployment {number}")
         order = {"kind": kind, "filter": filter_, "packages": packages, "dry_run": dry_run, "reboot": reboot}
-        told = {**order, "plan_digest": deployment.plan_digest, "devices": [plan.device.id for plan in plans]}
+        digest = plan_digest(plans)
+        deployment, hosts = open_deployment(wake, targets_, plan_digest=digest, created_by=created_by, **order)
+        _store_changes(hosts, plans)
+        told = {**order, "plan_digest": digest, "devices": [plan.device.id for plan in plans]}
         audit.record("deployment.place", "deployment", deployment.id, after=told)
+    working = sum(not target.ended for target in targets_)
     log.info("deployment placed", deployment=deployment.id, kind=kind, hosts=len(plans), working=working, by=created_by)
     return Deployment.get_by_id(deployment.id)
 
 
-def _refuse_overlap(plans: list[HostPlan]) -> None:
-    """Two runs on one machine would fight for its package lock and each report the other's changes."""
-    ids = [plan.device.id for plan in plans if not plan.skip]
-    for part in chunked(ids, 1):
-        busy = (
-            DeploymentHost.select(DeploymentHost.deployment, DeploymentHost.name)
-            .join(Deployment)
-            .where(
-                DeploymentHost.device.in_(part)
-                & DeploymentHost.state.in_(OPEN_HOST_STATES)
-                & Deployment.state.in_(OPEN_STATES)
-            )
-            .first()
-        )
-        if busy is not None:
-            raise Conflict("Device is busy", f"{busy.name} is part of running deployment {busy.deployment_id}")
+def _target(kind: str, plan: HostPlan) -> Target:
+    if plan.skip:
+        return Target(plan.device, "skipped", plan.skip)
+    if plan.changes or kind == "scan":
+        return Target(plan.device)
+    return Target(plan.device, "unchanged", "nothing to install")
 
 
-def _store_hosts(deployment: Deployment, plans: list[HostPlan]) -> int:
-    """Write hosts and their planned changes; the number of hosts that have work."""
-    names = inventory_names([plan.device for plan in plans])
-    sets = device_sets([plan.device.id for plan in plans])
-    rows = []
-    for plan in plans:
-        has_work = _has_work(deployment, plan)
-        rows.append(
-            {
-                "deployment": deployment.id,
-                "device": plan.device.id,
-                "name": names[plan.device.id],
-                "state": "waiting" if has_work else "skipped" if plan.skip else "unchanged",
-                "message": plan.skip or ("" if has_work else "nothing to install"),
-                "package_set_before": sets.get(plan.device.id),
-                "boot_id_before": plan.device.boot_id,
-                "finished_at": None if has_work else now(),
-            }
-        )
-    for part in chunked(rows, len(rows[0])):
-        DeploymentHost.insert_many(part).execute()
-    stored = DeploymentHost.select(DeploymentHost.device, DeploymentHost.id)
-    ids = dict(stored.where(DeploymentHost.deployment == deployment).tuples())
+def _store_changes(hosts: dict[int, int], plans: list[HostPlan]) -> None:
+    """Write what is planned on each host, and what is left out."""
     wanted = {"planned": True, "result": "planned", "message": ""}
     left_out = {"planned": False, "result": "skipped", "message": "the agent names no version"}
     changes = [
-        {"host": ids[plan.device.id], **change, **how}
+        {"host": hosts[plan.device.id], **change, **how}
         for plan in plans
         for how, some in ((wanted, plan.changes), (left_out, plan.nameless))
         for change in some
     ]
     for part in chunked(changes, 13):
         DeploymentChange.insert_many(part).execute()
-    return sum(row["state"] == "waiting" for row in rows)
-
-
-def _has_work(deployment: Deployment, plan: HostPlan) -> bool:
-    return not plan.skip and (bool(plan.changes) or deployment.kind == "scan")
-
-
-def _queue_job(deployment: Deployment, wake: Wake, attempt: int = 1) -> None:
-    job = Job.create(deployment=deployment, attempt=attempt, created_at=now())
-    db.after_commit(lambda: wake(job.id))
 
 
 def find_deployment(deployment_id: int) -> Deployment:
@@ -200,6 +145,8 @@ def retry(settings: Settings, wake: Wake, deployment: Deployment, created_by: st
     """A new deployment, with the same filter and policy, for the hosts of an ended one that did not end well."""
     if deployment.state in OPEN_STATES:
         raise Conflict("Deployment is running", f"deployment {deployment.id} is {deployment.state}")
+    if not kind_of(deployment).can_retry:
+        raise Conflict("Not to be repeated", "scripts may do harm when they run twice: place the actions anew")
     bad = ("failed", "unreachable", "canceled", "not_effective", "incomplete", "skipped")
     living = DeploymentHost.select(DeploymentHost.device).join(Device).where(Device.deleted_at.is_null())
     chosen = living.where((DeploymentHost.deployment == deployment) & DeploymentHost.state.in_(bad))
@@ -223,9 +170,11 @@ def retry(settings: Settings, wake: Wake, deployment: Deployment, created_by: st
 # -- views -----------------------------------------------------------------------------------------------------------
 
 
-def list_deployments(state: str | None, before: int | None, limit: int) -> list[dict[str, Any]]:
+def list_deployments(
+    state: str | None, before: int | None, limit: int, kinds: Iterable[str] = PATCHING
+) -> list[dict[str, Any]]:
     """Newest first; `before` is the last id of the page before. Two queries whatever the number."""
-    query = Deployment.select().order_by(Deployment.id.desc()).limit(limit)
+    query = Deployment.select().where(Deployment.kind.in_(list(kinds))).order_by(Deployment.id.desc()).limit(limit)
     if state:
         query = query.where(Deployment.state == state)
     if before:

@@ -8,35 +8,25 @@ transaction, results included, so that a crash loses nothing that was shown.
 
 from __future__ import annotations
 
-import base64
 import queue
-import re
 import threading
 import time
-import zlib
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import peewee
 import structlog
 
 from patchherd.database import connection, now, write_transaction
-from patchherd.deployments import results
-from patchherd.deployments.models import Deployment, DeploymentHost, Job, JobEvent
-from patchherd.packages.windows import windows_report
+from patchherd.deployments.kinds import Kind
+from patchherd.deployments.models import DeploymentHost, Job, JobEvent
+from patchherd.deployments.texts import failure_text, storable
 
 log = structlog.get_logger("patchherd.recorder")
 
 BATCH = 500
 INTERVAL = 0.3
-MESSAGE_LIMIT = 4000
-REPORT_LIMIT = 64 * 1024 * 1024
-REPORT_ACTION = "patchherd.fleet.report_info"
-REBOOT_INFO_ACTION = "ansible.windows.win_reboot_info"
-REBOOT_ACTIONS = frozenset({"ansible.builtin.reboot", "ansible.windows.win_reboot", "ansible.windows.win_updates"})
-WINDOWS_SEARCH = re.compile(r"Search Windows updates \((before|after)\)")
 KEPT_EVENTS = frozenset(
     {
         "playbook_on_play_start", "playbook_on_task_start", "playbook_on_stats", "runner_on_ok", "runner_on_failed",
@@ -52,17 +42,16 @@ HOST_EVENTS = frozenset({"runner_on_start", "runner_on_ok", "runner_on_failed", 
 class Recorder:
     """Records the events of one job; `put` never blocks on the database."""
 
-    def __init__(self, job: Job, deployment: Deployment) -> None:
+    def __init__(self, job: Job, kind: Kind) -> None:
         self.job_id = job.id
-        self.deployment = deployment
+        self.kind = kind
         self.received = 0
         self.error: BaseException | None = None
         self.has_stats = False
         self.tail: deque[str] = deque(maxlen=20)
         self.queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self.reboot_info: dict[int, dict[str, Any]] = {}
         hosts = DeploymentHost.select(DeploymentHost.name, DeploymentHost.id)
-        self.hosts: dict[str, int] = dict(hosts.where(DeploymentHost.deployment == deployment).tuples())
+        self.hosts: dict[str, int] = dict(hosts.where(DeploymentHost.deployment == kind.deployment).tuples())
         self.started: set[int] = set()
         self.thread = threading.Thread(target=self._write_all, name="recorder", daemon=True)
 
@@ -126,17 +115,16 @@ class Recorder:
             return None
         data = event.get("event_data") or {}
         result = data["res"] if isinstance(data.get("res"), dict) else {}
-        bad = event["event"] in {"runner_on_failed", "runner_on_unreachable", "error", "warning"}
         return {
             "job": self.job_id,
-            "deployment_id": self.deployment.id,
+            "deployment_id": self.kind.deployment.id,
             "counter": event["counter"],
             "created_at": _moment(event.get("created")),
             "event": event["event"],
             "host": data.get("host"),
             "task": (data.get("task") or data.get("play") or "")[:255] or None,
             "changed": bool(result.get("changed")),
-            "message": failure_text(event)[:MESSAGE_LIMIT] if bad else storable(result.get("msg") or "")[:400],
+            "message": self.kind.event_message(event, result),
         }
 
     def _apply_safely(self, event: dict[str, Any]) -> None:
@@ -152,7 +140,7 @@ class Recorder:
             raise
         except Exception as exc:
             log.exception("event cannot be applied", job=self.job_id, host=data["host"])
-            results.note_failure(host_id, data.get("task") or "", f"its result is malformed ({type(exc).__name__})")
+            self.kind.failed(host_id, data.get("task") or "", f"its result is malformed ({type(exc).__name__})")
 
     def _apply(self, event: dict[str, Any], host_id: int, data: dict[str, Any]) -> None:
         """Let an event change the state of its host."""
@@ -165,53 +153,11 @@ class Recorder:
                 (DeploymentHost.id == host_id) & (DeploymentHost.state == "waiting")
             ).execute()
         elif kind == "runner_on_unreachable":
-            results.note_unreachable(host_id, failure_text(event))
+            self.kind.unreachable(host_id, failure_text(event))
         elif kind == "runner_on_failed" and not data.get("ignore_errors"):
-            results.note_failure(host_id, data.get("task") or "", failure_text(event))
+            self.kind.failed(host_id, data.get("task") or "", failure_text(event))
         elif kind == "runner_on_ok":
-            self._apply_ok(host_id, data, result)
-
-    def _apply_ok(self, host_id: int, data: dict[str, Any], result: dict[str, Any]) -> None:
-        """Results of tasks that carry evidence: reports, reboots and Windows searches."""
-        action = data.get("resolved_action") or data.get("task_action") or ""
-        if action in REBOOT_ACTIONS and result.get("rebooted"):
-            results.note_reboot(host_id)
-        if action == REPORT_ACTION:
-            report = decode_report(result.get("report_encoded"))
-            if report is None:
-                results.note_failure(host_id, data.get("task") or "", "the report is malformed")
-            else:
-                results.note_report(self.deployment, host_id, result.get("phase") or "after", report)
-        elif action == REBOOT_INFO_ACTION:
-            self.reboot_info[host_id] = result
-        elif phase := WINDOWS_SEARCH.search(data.get("task") or ""):
-            report = windows_report(result, self.reboot_info.get(host_id))
-            results.note_report(self.deployment, host_id, phase.group(1), report)
-
-
-def decode_report(encoded: Any) -> dict[str, Any] | None:
-    """The report in a `report_info` result; None when it is malformed or larger than REPORT_LIMIT."""
-    try:
-        inflater = zlib.decompressobj()
-        raw = inflater.decompress(base64.b64decode(encoded), REPORT_LIMIT)
-        report = msgspec.json.decode(raw) if inflater.eof else None
-    except (ValueError, TypeError, RecursionError, zlib.error, msgspec.DecodeError):
-        return None
-    return report if isinstance(report, dict) else None
-
-
-def failure_text(event: dict[str, Any]) -> str:
-    """What a reader needs to know about a failed, unreachable or warning event."""
-    result = (event.get("event_data") or {}).get("res")
-    if not isinstance(result, dict):
-        return storable(result or event.get("stdout") or "")
-    parts = [storable(result.get(key) or "") for key in ("msg", "module_stderr", "stderr")]
-    return "\n".join(dict.fromkeys(part.strip() for part in parts if part.strip()))
-
-
-def storable(value: Any) -> str:
-    """A text that both databases can keep: hosts print NUL characters and bytes that are no UTF-8."""
-    return str(value).replace("\0", "").encode(errors="replace").decode()
+            self.kind.ok(host_id, data, result)
 
 
 def _moment(text: Any) -> datetime:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Run one job: `python -m patchherd.deployments.runner DATA_DIR JOB_ID`. The only module that knows ansible-runner.
+"""Run one job in the process that `python -m patchherd.job` starts. The only module that knows ansible-runner.
 
 The process owns the job's lease. It ends when the lease is lost, and ansible-playbook ends with it.
 """
@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,14 @@ import structlog
 
 from patchherd import database, logs
 from patchherd.deployments import ledger, processes
-from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentChange, DeploymentHost
+from patchherd.deployments.kinds import Kind, kind_of
+from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentHost
 from patchherd.deployments.recorder import Recorder
 from patchherd.devices.ansible import job_host_vars, known_hosts_lines
 from patchherd.devices.models import Device
 from patchherd.settings import Settings, load_settings, with_secret_key
 
 log = structlog.get_logger("patchherd.runner")
-
-PLAYBOOKS = {"patch": "patchherd.fleet.deploy", "scan": "patchherd.fleet.scan"}
 
 
 def run_job(settings: Settings, job_id: int) -> str:
@@ -42,20 +42,21 @@ def run_job(settings: Settings, job_id: int) -> str:
         if job is None:
             return "taken"
         deployment = Deployment.get_by_id(job.deployment_id)
+    kind = kind_of(deployment)
     mark = processes.deployment_mark(settings.data, deployment.id)
     processes.end_marked(mark)  # what an earlier attempt may have left
     log.info("job started", job=job_id, deployment=deployment.id, attempt=job.attempt)
-    lease = Lease(settings, job_id, owner)
-    lease.start()
     directory = processes.run_directory(processes.installation_mark(settings.data), job_id, settings.data / "runs")
+    lease = Lease(settings, job_id, owner, lambda: kind.watch(directory, mark))
+    lease.start()
     events = 0
     try:
         with database.connection():
-            recorder = Recorder(job, deployment)
-            inputs = _write_inputs(settings, deployment, directory)
+            recorder = Recorder(job, kind)
+            inputs = _write_inputs(settings, kind, directory)
         state, message = "succeeded", ""
         if inputs:
-            state, message = _run_playbook(settings, deployment, directory, inputs, mark, recorder, lease)
+            state, message = _run_playbook(settings, kind, directory, inputs, mark, recorder, lease)
         events = recorder.received
     except Exception as exc:  # the job must be closed whatever happened, and say what
         log.exception("job failed", job=job_id)
@@ -70,6 +71,7 @@ def run_job(settings: Settings, job_id: int) -> str:
             ledger.lose(job_id, owner, message)
         else:
             kept = ledger.finish(job_id, owner, state, message, events)
+            kind.ended()
     log.info("job ended", job=job_id, state=state if kept else "lost", events=events, message=message[:200])
     return state if kept else "lost"
 
@@ -77,9 +79,9 @@ def run_job(settings: Settings, job_id: int) -> str:
 class Lease(threading.Thread):
     """Renews the lease, and asks for the end of the run when it is lost or the deployment is canceled."""
 
-    def __init__(self, settings: Settings, job_id: int, owner: str) -> None:
+    def __init__(self, settings: Settings, job_id: int, owner: str, watch: Callable[[], None] = lambda: None) -> None:
         super().__init__(name="lease", daemon=True)
-        self.settings, self.job_id, self.owner = settings, job_id, owner
+        self.settings, self.job_id, self.owner, self.watch = settings, job_id, owner, watch
         self.ended = threading.Event()
         self.canceled = False
         self.lost = False
@@ -95,6 +97,7 @@ class Lease(threading.Thread):
                     if moment - renewed >= life / 4:
                         self.lost = self.lost or not ledger.renew(self.job_id, self.owner, life)
                         renewed = moment
+                    self.watch()
             except Exception:
                 log.exception("lease cannot be renewed", job=self.job_id)
             if moment - renewed >= life:  # nobody may work on without one
@@ -108,12 +111,12 @@ class Lease(threading.Thread):
         self.join()
 
 
-def _write_inputs(settings: Settings, deployment: Deployment, directory: Path) -> dict[str, Any]:
+def _write_inputs(settings: Settings, kind: Kind, directory: Path) -> dict[str, Any]:
     """Write inventory and pinned host keys of the hosts that have no result yet; the playbook's extra variables.
 
     A device that was deleted meanwhile is left out. Returns nothing when no host is left.
     """
-    is_open = (DeploymentHost.deployment == deployment) & DeploymentHost.state.in_(OPEN_HOST_STATES)
+    is_open = (DeploymentHost.deployment == kind.deployment) & DeploymentHost.state.in_(OPEN_HOST_STATES)
     deleted = Device.select(Device.id).where(Device.deleted_at.is_null(False))
     DeploymentHost.update(state="skipped", message="the device was deleted", finished_at=database.now()).where(
         is_open & DeploymentHost.device.in_(deleted)
@@ -125,35 +128,13 @@ def _write_inputs(settings: Settings, deployment: Deployment, directory: Path) -
         return {}
     known_hosts = directory / "known_hosts"
     known_hosts.write_text(known_hosts_lines(host.device for host in hosts))
-    plans = _plans(is_open)
+    own = kind.host_variables(is_open)
     key = settings.ssh_key.resolve()
-    variables = {
-        host.name: literal({**job_host_vars(host.device, key, known_hosts), "patchherd_plan": plans.get(host.id, [])})
-        for host in hosts
-    }
+    variables = {host.name: literal({**job_host_vars(host.device, key, known_hosts), **own[host.id]}) for host in hosts}
     inventory = directory / "inventory"
     inventory.mkdir()
     (inventory / "hosts.json").write_bytes(msgspec.json.encode({"all": {"hosts": variables}}))
-    return {
-        "patchherd_deployment": deployment.id,
-        "patchherd_dry_run": deployment.dry_run,
-        "patchherd_reboot": deployment.reboot,
-    }
-
-
-def _plans(is_open: Any) -> dict[int, list[dict[str, Any]]]:
-    """Host id -> the transitions that are still wanted there."""
-    names = ("package", "architecture", "installed", "candidate", "kb")
-    rows = (
-        DeploymentChange.select(DeploymentChange.host, *(getattr(DeploymentChange, name) for name in names))
-        .join(DeploymentHost)
-        .where(is_open & DeploymentChange.planned & DeploymentChange.result.in_(["planned", "failed", "unproven"]))
-        .order_by(DeploymentChange.id)
-    )
-    found: dict[int, list[dict[str, Any]]] = {}
-    for host, *values in rows.tuples():
-        found.setdefault(host, []).append(dict(zip(names, values, strict=True)))
-    return found
+    return kind.variables(directory)
 
 
 def literal(value: Any) -> Any:
@@ -173,7 +154,7 @@ def literal(value: Any) -> Any:
 
 def _run_playbook(
     settings: Settings,
-    deployment: Deployment,
+    kind: Kind,
     directory: Path,
     extra_vars: dict[str, Any],
     mark: str,
@@ -183,11 +164,11 @@ def _run_playbook(
     """Run the playbook to its end; (job state, message)."""
     runner = ansible_runner.interface.init_runner(
         private_data_dir=str(directory),
-        playbook=PLAYBOOKS[deployment.kind],
+        playbook=kind.playbook,
         inventory=str(directory / "inventory" / "hosts.json"),
         extravars=extra_vars,
         forks=settings.forks,
-        envvars=_environment(settings, directory, mark),
+        envvars=_environment(settings, directory, mark, kind.ssh_retries),
         settings={"pexpect_timeout": 1, "job_timeout": settings.job_timeout_minutes * 60, "suppress_output_file": True},
         event_handler=recorder.put,
         cancel_callback=lease.must_end,
@@ -212,13 +193,13 @@ def _run_playbook(
     return "succeeded", ""
 
 
-def _environment(settings: Settings, directory: Path, mark: str) -> dict[str, str]:
+def _environment(settings: Settings, directory: Path, mark: str, ssh_retries: int = 1) -> dict[str, str]:
     binaries = Path(sys.executable).parent
     return {
         "PATH": f"{binaries}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}",
         processes.JOB_MARK: mark,
         "ANSIBLE_HOST_KEY_CHECKING": "True",  # ansible-runner turns it off where it is not set here
-        "ANSIBLE_CONFIG": str(_write_config(directory)),
+        "ANSIBLE_CONFIG": str(_write_config(directory, ssh_retries)),
         "ANSIBLE_COLLECTIONS_PATH": collections_path(settings),
         "ANSIBLE_HOME": str(directory / "ansible"),
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
@@ -226,7 +207,7 @@ def _environment(settings: Settings, directory: Path, mark: str) -> dict[str, st
     }
 
 
-def _write_config(directory: Path) -> Path:
+def _write_config(directory: Path, ssh_retries: int) -> Path:
     """The whole Ansible configuration of a job: nothing of the machine's or the user's own leaks in."""
     file = directory / "ansible.cfg"
     file.write_text(
@@ -241,7 +222,7 @@ def _write_config(directory: Path) -> Path:
         "pipelining = true\n"
         "[ssh_connection]\n"
         "pipelining = true\n"
-        "retries = 1\n"
+        f"retries = {ssh_retries}\n"
         "ssh_args = -C -o ControlMaster=auto -o ControlPersist=30s -o ServerAliveInterval=10 -o ServerAliveCountMax=3\n"
     )
     return file
@@ -263,13 +244,10 @@ def collections_path(settings: Settings) -> str:
 
 
 def main() -> None:
+    """The job process: `DATA_DIR JOB_ID` in its arguments."""
     settings = with_secret_key(load_settings(Path(sys.argv[1])))
     logs.configure(settings)
     database.configure(settings.resolved_database_url, connections=6)
     for name in [name for name in os.environ if name.startswith(("ANSIBLE_", "PATCHHERD_"))]:
         del os.environ[name]  # the playbook gets neither this server's secrets nor somebody's Ansible settings
     run_job(settings, int(sys.argv[2]))
-
-
-if __name__ == "__main__":
-    main()

@@ -60,6 +60,10 @@ class NewScan(Targets):
 
 
 class DeploymentQuery(ma.Schema):
+    kind = ma.fields.String(
+        validate=validate.OneOf(["patch", "scan", "action"]),
+        metadata={"description": "patch and scan unless told otherwise; action: runs of scripts and the like"},
+    )
     state = ma.fields.String(validate=validate.OneOf(STATES))
     before = ma.fields.Integer(validate=validate.Range(min=1, max=MAX_ID), metadata={"description": "smallest id seen"})
     limit = ma.fields.Integer(load_default=50, validate=validate.Range(min=1, max=500))

@@ -12,7 +12,7 @@ class DeploymentSummary(ma.Schema):
 
     id = ma.fields.Integer()
     uuid = ma.fields.String()
-    kind = ma.fields.String(metadata={"description": "patch or scan"})
+    kind = ma.fields.String(metadata={"description": "patch, scan or action"})
     state = ma.fields.String(metadata={"description": "queued, running, succeeded, failed or canceled"})
     filter = ma.fields.String()
     packages = ma.fields.List(ma.fields.String())

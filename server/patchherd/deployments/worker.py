@@ -15,13 +15,14 @@ from pathlib import Path
 import structlog
 
 from patchherd import database
-from patchherd.deployments import ledger, processes, upkeep
+from patchherd.deployments import kinds, ledger, processes, upkeep
 from patchherd.deployments.models import Job
 from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.worker")
 
+JOB_PROCESS = "patchherd.job"
 REAP_SECONDS = 5
 LOST_WAKE_UP_SECONDS = 15
 STOP_SECONDS = 8
@@ -38,7 +39,7 @@ def work(settings: Settings) -> None:
     def run(job_id: int) -> None:
         if stop.is_set():
             return
-        command = [sys.executable, "-m", "patchherd.deployments.runner", str(settings.data), str(job_id)]
+        command = [sys.executable, "-m", JOB_PROCESS, str(settings.data), str(job_id)]
         child = subprocess.Popen([*processes.DIE_WITH_PARENT, *command], stdin=subprocess.DEVNULL)
         children.add(child)
         code = child.wait()
@@ -82,6 +83,8 @@ def _reap_until(settings: Settings, stop: threading.Event) -> None:
     while True:
         try:
             reap(settings)
+            with database.connection():
+                kinds.do_chores(settings)
         except Exception:
             log.exception("reaper failed")
         if stop.wait(REAP_SECONDS):
@@ -134,6 +137,6 @@ def _orphans() -> list[tuple[int, str]]:
 
 def _is_runner(pid: int) -> bool:
     try:
-        return b"patchherd.deployments.runner" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        return JOB_PROCESS.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
