@@ -63,15 +63,15 @@ def place(
     packages = packages or []
     if (filter_ == "packages") != bool(packages):
         raise invalid("packages", "names are needed with filter 'packages', and only there")
-    targets = resolve_targets(devices, groups)
+    chosen = resolve_targets(devices, groups)
     if kind == "scan":
-        plans = [HostPlan(device, skip=unreachable_reason(device)) for device in targets]
+        plans = [HostPlan(device, skip=unreachable_reason(device)) for device in chosen]
     else:
-        plans = make_plan(settings, targets, filter_, packages)
+        plans = make_plan(settings, chosen, filter_, packages)
     if all(plan.skip for plan in plans):
         reasons = "; ".join(f"{plan.device.hostname or plan.device.friendly_name}: {plan.skip}" for plan in plans[:20])
         raise Conflict("Nothing can be deployed", reasons)
-    targets_ = [_target(kind, plan) for plan in plans]
+    targets = [_target(kind, plan) for plan in plans]
     with write_transaction():
         take_turn(PLACING)
         # Two runs on one machine would fight for its package lock and each report the other's changes.
@@ -79,11 +79,11 @@ def place(
             raise Conflict("Device is busy", f"{name} is part of running deployment {number}")
         order = {"kind": kind, "filter": filter_, "packages": packages, "dry_run": dry_run, "reboot": reboot}
         digest = plan_digest(plans)
-        deployment, hosts = open_deployment(wake, targets_, plan_digest=digest, created_by=created_by, **order)
+        deployment, hosts = open_deployment(wake, targets, plan_digest=digest, created_by=created_by, **order)
         _store_changes(hosts, plans)
         told = {**order, "plan_digest": digest, "devices": [plan.device.id for plan in plans]}
         audit.record("deployment.place", "deployment", deployment.id, after=told)
-    working = sum(not target.ended for target in targets_)
+    working = sum(not target.ended for target in targets)
     log.info("deployment placed", deployment=deployment.id, kind=kind, hosts=len(plans), working=working, by=created_by)
     return Deployment.get_by_id(deployment.id)
 
