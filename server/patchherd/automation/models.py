@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Scripts with their versions, software, images, and profiles with their tasks.
+"""Scripts with their versions, software, images, profiles with their tasks, and the actions that run them.
 
 SQLite gives the id of a deleted row again. What must outlive a script or a software item keeps a copy of what it needs
 and refers to the row with SET NULL.
@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import peewee
 
-from patchherd.database import BaseModel, UtcField
+from patchherd.database import BaseModel, JsonField, UtcField
+from patchherd.deployments.models import DeploymentHost
+from patchherd.devices.models import Device
 
 
 class Script(BaseModel):
@@ -109,4 +111,65 @@ class ProfileTask(BaseModel):
     updated_at = UtcField()
 
 
-MODELS = [Script, ScriptVersion, SoftwareItem, OsImage, Profile, ProfileTask]
+class ProfileRun(BaseModel):
+    """A profile applied to devices: what it consists of are its actions."""
+
+    profile = peewee.ForeignKeyField(Profile, null=True, on_delete="SET NULL", backref="runs")
+    profile_name = peewee.CharField(max_length=255)
+    created_by = peewee.CharField(max_length=255)
+    created_at = UtcField()
+
+
+class Action(BaseModel):
+    """Something to run on one device, and what came of it.
+
+    Status: pending, running; then succeeded, failed, canceled, skipped (an earlier one of the same chain failed).
+    A chain is what one profile run does on one device; any other action is a chain of its own.
+    """
+
+    device = peewee.ForeignKeyField(Device, on_delete="CASCADE", backref="actions")
+    type = peewee.CharField(max_length=32)
+    status = peewee.CharField(max_length=16, default="pending")
+    name = peewee.CharField(max_length=255, default="")
+    """The profile task's."""
+    payload = peewee.TextField(null=True)
+    """The text that is run, as it was when the action was made."""
+    digest = peewee.CharField(max_length=64)
+    """SHA-256 of `payload` in UTF-8."""
+    script = peewee.ForeignKeyField(Script, null=True, on_delete="SET NULL", backref="actions")
+    script_version = peewee.IntegerField(null=True)
+    software = peewee.ForeignKeyField(SoftwareItem, null=True, on_delete="SET NULL", backref="actions")
+    installer = JsonField(null=True)
+    """The software item as it was when the action was made."""
+    profile_run = peewee.ForeignKeyField(ProfileRun, null=True, on_delete="CASCADE", backref="actions")
+    continue_on_error = peewee.BooleanField(default=True)
+    timeout_seconds = peewee.IntegerField()
+    execution = peewee.CharField(max_length=16)
+    """ansible, agent."""
+    host = peewee.ForeignKeyField(DeploymentHost, null=True, on_delete="SET NULL", backref="actions")
+    """Where Ansible runs it; null while it waits, and for agents."""
+    cancel_requested = peewee.BooleanField(default=False)
+    exit_code = peewee.IntegerField(null=True)
+    stdout = peewee.TextField(default="")
+    stderr = peewee.TextField(default="")
+    stdout_cut = peewee.IntegerField(default=0)
+    """Bytes that are left out of `stdout`."""
+    stderr_cut = peewee.IntegerField(default=0)
+    logs = peewee.TextField(null=True)
+    """What an agent sent."""
+    report_digest = peewee.CharField(max_length=64, null=True)
+    """SHA-256 of the agent's report: the same one may come twice."""
+    message = peewee.TextField(default="")
+    created_by = peewee.CharField(max_length=255)
+    created_at = UtcField()
+    updated_at = UtcField()
+    started_at = UtcField(null=True)
+    completed_at = UtcField(null=True)
+    deadline = UtcField(null=True)
+    """An action that runs is given up behind this."""
+
+    class Meta:
+        indexes = ((("device", "status"), False), (("status", "execution"), False))
+
+
+MODELS = [Script, ScriptVersion, SoftwareItem, OsImage, Profile, ProfileTask, ProfileRun, Action]

@@ -68,6 +68,9 @@ class Device(BaseModel):
     ssh_host_keys = JsonField(default=list)
     reported_host_keys = JsonField(default=list)
 
+    execution = peewee.CharField(max_length=16, default="ansible")
+    """Who runs actions: ansible, or agent: it fetches them itself."""
+
     # how Ansible reaches it; null = derived from the operating system
     connection = peewee.CharField(max_length=16, null=True)
     address = peewee.CharField(max_length=255, null=True)

@@ -93,6 +93,9 @@ class DeviceChange(ma.Schema):
     become = ma.fields.Boolean(allow_none=True)
     shell = ma.fields.String(allow_none=True, validate=validate.OneOf(["sh", "powershell", "cmd"]))
     python = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=200))
+    execution = ma.fields.String(
+        validate=validate.OneOf(["ansible", "agent"]), metadata={"description": "who runs actions on the device"}
+    )
     hostname = Name()
     os_type = Choice(OS_TYPES, allow_none=True, metadata={"description": "null: what the reports tell"})
     os_version = Text(255)
