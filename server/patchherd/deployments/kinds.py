@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar
 
 from patchherd.deployments.models import Deployment
 from patchherd.deployments.texts import failure_text, storable
+from patchherd.settings import Settings
 
 BAD_EVENTS = frozenset({"runner_on_failed", "runner_on_unreachable", "error", "warning"})
 MESSAGE_LIMIT = 4000
@@ -55,7 +56,7 @@ class Kind:
     def watch(self, directory: Path, mark: str) -> None:
         """Called about every second while the playbook runs."""
 
-    def ended(self) -> None:
+    def ended(self, settings: Settings) -> None:
         """The job has ended and its hosts are free."""
 
     def event_message(self, event: dict[str, Any], result: dict[str, Any]) -> str:
@@ -66,9 +67,9 @@ class Kind:
 
 
 _kinds: dict[str, type[Kind]] = {}
-_chores: list[Callable[[Any], None]] = []
+_chores: list[Callable[[Settings], object]] = []
 K = TypeVar("K", bound=type[Kind])
-C = TypeVar("C", bound=Callable[[Any], None])
+C = TypeVar("C", bound=Callable[[Settings], object])
 
 
 def register(name: str) -> Callable[[K], K]:
@@ -93,6 +94,6 @@ def chore(work: C) -> C:
     return work
 
 
-def do_chores(settings: Any) -> None:
+def do_chores(settings: Settings) -> None:
     for work in _chores:
         work(settings)

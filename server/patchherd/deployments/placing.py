@@ -49,6 +49,16 @@ def busy_devices(device_ids: list[int]) -> dict[int, tuple[str, int]]:
     return found
 
 
+def free_of_work(device: Any) -> Any:
+    """The condition that no open deployment has work on the device of this column."""
+    at_work = (
+        DeploymentHost.select(DeploymentHost.device)
+        .join(Deployment)
+        .where(DeploymentHost.state.in_(OPEN_HOST_STATES) & Deployment.state.in_(OPEN_STATES))
+    )
+    return device.not_in(at_work)
+
+
 def open_deployment(wake: Wake, targets: list[Target], **columns: Any) -> tuple[Deployment, dict[int, int]]:
     """A new deployment, and the DeploymentHost id of each device id. A job is queued when a target has work.
 

@@ -79,6 +79,17 @@ def end_marked(mark: str, timeout: float = 10.0) -> int:
     return len(killed)
 
 
+def kill_marked(mark: str, word: str) -> int:
+    """Kill the processes that carry the mark and have `word` in their command line; how many."""
+    killed = 0
+    for pid in marked(mark):
+        with contextlib.suppress(OSError):
+            if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
+    return killed
+
+
 def _is_zombie(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

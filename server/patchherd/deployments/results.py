@@ -27,7 +27,7 @@ def note_unreachable(host_id: int, text: str) -> None:
         reason = "the server's SSH key or credentials were refused"
     else:
         reason = "unreachable"
-    _finish(host_id, "unreachable", f"{reason}: {text}"[:4000])
+    finish(host_id, "unreachable", f"{reason}: {text}"[:4000])
 
 
 def note_failure(host_id: int, task: str, text: str) -> None:
@@ -58,7 +58,7 @@ def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[s
             DeploymentHost.id == host_id
         ).execute()
         if deployment.kind == "scan":
-            _finish(host_id, "scanned", "")
+            finish(host_id, "scanned", "")
         else:
             _mark_superseded(host, _offered(report))
     elif deployment.dry_run:
@@ -116,12 +116,12 @@ def _mark_superseded(host: DeploymentHost, offered: dict[Identity, str | None]) 
 def _judge_dry_run(host: DeploymentHost) -> None:
     """A dry run ends well when the package manager accepted the whole transaction in check mode."""
     if host.message:
-        _finish(host.id, "failed", host.message)
+        finish(host.id, "failed", host.message)
         return
     DeploymentChange.update(result="would_install").where(
         (DeploymentChange.host == host) & (DeploymentChange.result == "planned")
     ).execute()
-    _finish(host.id, "planned", "")
+    finish(host.id, "planned", "")
 
 
 def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report: dict[str, Any]) -> None:
@@ -155,19 +155,19 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
     superseded = host.changes.where(DeploymentChange.planned & (DeploymentChange.result == "superseded")).count()
     if failed:
         named = ", ".join([*failed.values()][:10]) + (" …" if len(failed) > 10 else "")
-        _finish(host.id, "failed", "\n".join(filter(None, [f"not installed: {named}", host.message])))
+        finish(host.id, "failed", "\n".join(filter(None, [f"not installed: {named}", host.message])))
     elif host.message:
         # everything planned is there, yet a task failed (a half-configured package, a failed reboot): not a success
-        _finish(host.id, "failed", host.message)
+        finish(host.id, "failed", host.message)
     elif needs_reboot and deployment.reboot != "never" and not rebooted and host.reboot_required is None:
         pass  # the playbook reboots now and rescans; that report decides
     elif needs_reboot:
         reason = device.reboot_reason or "a reboot is needed"
-        _finish(host.id, "not_effective", f"installed, not effective: {reason}")
+        finish(host.id, "not_effective", f"installed, not effective: {reason}")
     elif superseded:
-        _finish(host.id, "incomplete", f"{superseded} planned version(s) are no longer offered; plan again")
+        finish(host.id, "incomplete", f"{superseded} planned version(s) are no longer offered; plan again")
     else:
-        _finish(host.id, "patched" if installed else "unchanged", "")
+        finish(host.id, "patched" if installed else "unchanged", "")
 
 
 def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
@@ -200,7 +200,8 @@ def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
         DeploymentChange.insert_many(part).execute()
 
 
-def _finish(host_id: int, state: str, message: str) -> None:
+def finish(host_id: int, state: str, message: str) -> None:
+    """Give a host that is still open its result."""
     DeploymentHost.update(state=state, message=message, finished_at=now()).where(
         (DeploymentHost.id == host_id) & DeploymentHost.state.in_(OPEN_HOST_STATES)
     ).execute()

@@ -71,7 +71,7 @@ def run_job(settings: Settings, job_id: int) -> str:
             ledger.lose(job_id, owner, message)
         else:
             kept = ledger.finish(job_id, owner, state, message, events)
-            kind.ended()
+            kind.ended(settings)
     log.info("job ended", job=job_id, state=state if kept else "lost", events=events, message=message[:200])
     return state if kept else "lost"
 

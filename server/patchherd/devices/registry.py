@@ -16,7 +16,7 @@ import peewee
 
 from patchherd.database import Prepared, chunked, now, write_transaction
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
-from patchherd.errors import Conflict, Gone, NotFound
+from patchherd.errors import ApiError, Conflict, Gone, NotFound
 
 DEBIAN_IDS = frozenset({"debian", "ubuntu", "linuxmint", "raspbian", "pop", "proxmox", "devuan", "kali"})
 REDHAT_IDS = frozenset(
@@ -69,6 +69,16 @@ def find_device(reference: int | str) -> Device:
 
 def find_devices(references: Sequence[int | str], columns: Iterable[peewee.Field] = ()) -> list[Device]:
     """The device of each reference, with all or only these columns. Raises what `find_device` does."""
+    found = []
+    for device in look_up(references, columns):
+        if isinstance(device, ApiError):
+            raise device
+        found.append(device)
+    return found
+
+
+def look_up(references: Sequence[int | str], columns: Iterable[peewee.Field] = ()) -> list[Device | ApiError]:
+    """The same, with the error in the place of each device that cannot be had."""
     texts = [str(reference).strip().strip('"') for reference in references]
     keys = [_reference_key(text) for text in texts]
     known: dict[tuple[str, str], list[Device]] = {}
@@ -99,13 +109,13 @@ def _reference_key(text: str) -> tuple[str, str]:
     return ("uuid", text.lower()) if len(text) == 36 and text.count("-") == 4 else ("name", text)
 
 
-def _only(found: list[Device], text: str) -> Device:
+def _only(found: list[Device], text: str) -> Device | ApiError:
     if not found:
-        raise NotFound("Device not found", f"no device {text[:80]}")
+        return NotFound("Device not found", f"no device {text[:80]}")
     if len(found) > 1:
-        raise Conflict("Ambiguous host name", f"several devices are called {text[:80]}: use the id")
+        return Conflict("Ambiguous host name", f"several devices are called {text[:80]}: use the id")
     if found[0].deleted_at is not None:
-        raise Gone("Device deleted", f"device {text[:80]} was deleted")
+        return Gone("Device deleted", f"device {text[:80]} was deleted")
     return found[0]
 
 

@@ -56,6 +56,7 @@ class DeviceView(ma.Schema):
     profile_id = ma.fields.Integer(allow_none=True)
     hardware_summary = ma.fields.String(allow_none=True)
     connection = ma.fields.Nested(AddressedConnection)
+    execution = ma.fields.String(metadata={"description": "who runs actions on it: ansible or agent"})
     host_keys = ma.fields.String(metadata={"description": "none, pinned or changed"})
 
 

@@ -27,7 +27,7 @@ LIST_COLUMNS = [
     Device.missing, Device.missing_security, Device.reboot_required, Device.reboot_reason, Device.kernel_running,
     Device.kernel_installed, Device.notes, Device.connection, Device.address, Device.port, Device.remote_user,
     Device.become, Device.shell, Device.python, Device.ssh_host_keys, Device.reported_host_keys,
-    Device.os_type, Device.hardware_summary, Device.profile_id,
+    Device.os_type, Device.hardware_summary, Device.profile_id, Device.execution,
 ]  # fmt: skip
 """Everything but the large JSON columns."""
 
@@ -154,6 +154,7 @@ def native_view(device: Device, settings: Settings, moment: datetime, groups: li
         "profile_id": device.profile_id,
         "hardware_summary": device.hardware_summary,
         "connection": connection_facts(device) | {"address": device.address or device.ip_address},
+        "execution": device.execution,
         "host_keys": "none" if not device.ssh_host_keys else "changed" if host_keys_changed(device) else "pinned",
     }
 
