@@ -10,7 +10,10 @@ from typing import Any
 from flask import Flask
 
 from patchherd import __version__, database, health, http
+from patchherd.automation import actions_api as actions
+from patchherd.automation import agent_work_api as agent_work
 from patchherd.automation import api as automation
+from patchherd.automation import jobs as _jobs  # noqa: F401 - adds its kind of deployments
 from patchherd.automation import profiles_api as profiles
 from patchherd.deployments import api as deployments
 from patchherd.devices import api as devices
@@ -78,5 +81,7 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (machine_api.room, {"url_prefix": f"{settings.api_prefix}/api", "name": "machine-api-versioned"}),
         (deployments.room, versioned),
         (automation.room, versioned),
+        (actions.room, versioned),
+        (agent_work.room, versioned),
         (profiles.room, versioned),
     ]

@@ -99,6 +99,7 @@ def worker(data: Path) -> None:
     from patchherd.settings import load_settings
 
     spare_unused_modules(load_settings(data))
+    from patchherd.automation import jobs as _jobs  # noqa: F401 - adds its kind of deployments
     from patchherd.commands.context import open_server
     from patchherd.deployments.worker import work
 

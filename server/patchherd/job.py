@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from patchherd.automation import jobs as _jobs  # noqa: F401 - adds its kind of deployments
 from patchherd.deployments import runner
 
 if __name__ == "__main__":

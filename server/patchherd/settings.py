@@ -109,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Interval of reports that agents of other makes are told."""
     agent_self_update: bool = False
     """Agents replace themselves by a newer version that this server has, checked by its SHA-256."""
+    agents_without_credentials: bool = False
+    """Agents of the DeployFlow API, which send no credential, may fetch and report actions; only from the address that
+    registered the device. Whoever has that address can take the device's place."""
     ca_certificate: str = ""
     """PEM file of the authority behind this server's certificate; scripts for hosts carry it and verify against it."""
     ignore_ssl_self_signed: bool = False

@@ -67,6 +67,16 @@ class World:
             assert self.api.post(f"/deployments/{placed}/cancel").status_code == 200
         return int(placed)
 
+    def action(self) -> int:
+        body = {"type": "bash_inline", "payload": "id"}
+        return int(self.api.post(f"/devices/{self.device}/actions", body).json["id"])
+
+    def apply(self) -> TestResponse:
+        profile = self.api.post("/profiles", {"name": "applied"}).json["id"]
+        step = {"name": "n", "action_type": "bash_inline", "payload": "id"}
+        assert self.api.post(f"/profiles/{profile}/tasks", step).status_code == 201
+        return self.send("POST", f"/profiles/{profile}/apply", {"device_ids": [self.device]})
+
     def bootstrap(self) -> TestResponse:
         script = self.api.host("GET", "/hosts/install", self.host).text
         (token,) = {word for word in script.replace("'", " ").replace('"', " ").replace("=", " ").split()
@@ -210,6 +220,14 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "POST /api/v1/templates/<int:template_id>/instantiate": lambda w: w.send(
         "POST", w.made("/templates", **PROFILE) + "/instantiate", {}
     ),
+    "POST /api/v1/devices/<reference>/actions": lambda w: w.send(
+        "POST", f"/devices/{w.device}/actions", {"type": "bash_inline", "payload": "id"}
+    ),
+    "POST /api/v1/actions": lambda w: w.send(
+        "POST", "/actions", {"type": "bash_inline", "payload": "id", "device_ids": [w.device]}
+    ),
+    "POST /api/v1/actions/<int:action_id>/cancel": lambda w: w.send("POST", f"/actions/{w.action()}/cancel"),
+    "POST /api/v1/profiles/<int:profile_id>/apply": lambda w: w.apply(),
     "POST /login": lambda w: w.api.client.post("/login", data={"username": ADMIN, "password": PASSWORD}),
     "POST /logout": lambda w: w.click("/logout"),
     "POST /enrol": lambda w: w.click("/enrol", token_name="n", life="3600"),
@@ -232,6 +250,8 @@ UNRECORDED = {
     "POST /api/v1/auth/setup-admin": "recorded as user.create; works only without users, see test_setup_is_recorded",
     "POST /api/v1/auth/refresh": "continues a log-in that has its entry; a stolen token that comes again is recorded",
     "POST /api/v1/hosts/ping": "a sign of life changes nothing that anybody decided",
+    "POST /api/v1/agent/heartbeat": "a sign of life; what an agent fetched stands with the action",
+    "POST /api/v1/agent/actions/<int:action_id>/result": "what a device says of an action is kept with the action",
     "POST /api/v1/hosts/update": "hosts report by the thousand; what they said is kept with the device",
 }
 

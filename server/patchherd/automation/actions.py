@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from patchherd.automation import chains, dispatch
+from patchherd.automation import chains, dispatch, library
 from patchherd.automation.installers import WINDOWS_ONLY, installer_of
 from patchherd.automation.models import Action, Profile, ProfileRun, ProfileTask, Script, SoftwareItem
 from patchherd.automation.platforms import ACTION_LANGUAGES, fits, language_fits
@@ -20,9 +20,9 @@ from patchherd.deployments.models import OPEN_HOST_STATES, DeploymentHost
 from patchherd.deployments.plan import unreachable_reason
 from patchherd.devices.models import Device, GroupMember
 from patchherd.devices.os_types import WINDOWS, os_type
-from patchherd.devices.registry import MAX_ID, find_group, look_up
+from patchherd.devices.registry import find_group, look_up
 from patchherd.devices.views import LIST_COLUMNS
-from patchherd.errors import ApiError, BadRequest, Conflict, NotFound, field_error, invalid
+from patchherd.errors import ApiError, BadRequest, Conflict, field_error, invalid
 from patchherd.identity import audit
 from patchherd.settings import Settings
 
@@ -63,13 +63,9 @@ def work_of(settings: Settings, body: dict[str, Any], place: str = "") -> Work:
     kind, payload = body["type"], body.get("payload")
     script = software = None
     if body.get("script_id") is not None:
-        script = Script.get_or_none(Script.id == min(body["script_id"], MAX_ID))
-        if script is None:
-            raise NotFound("Script not found", f"no script {body['script_id']}")
+        script = library.find(Script, body["script_id"], "Script")
     if body.get("software_id") is not None:
-        software = SoftwareItem.get_or_none(SoftwareItem.id == min(body["software_id"], MAX_ID))
-        if software is None:
-            raise NotFound("Software not found", f"no software item {body['software_id']}")
+        software = library.find(SoftwareItem, body["software_id"], "Software")
     timeout = body.get("timeout_seconds") or DEFAULT_TIMEOUT
     if timeout > settings.job_timeout_minutes * 60:
         limit = settings.job_timeout_minutes * 60
@@ -178,9 +174,9 @@ class Targets:
 
 def apply_profile(settings: Settings, profile_id: int, targets: Targets, created_by: str) -> Queued:
     """Queue the tasks of a profile, in order, for each device. Raises what `queue_many` does."""
-    profile = Profile.get_or_none(Profile.id == min(profile_id, MAX_ID))
-    if profile is None or profile.is_template:
-        raise NotFound("Profile not found", f"no profile {profile_id}")
+    profile = library.find(Profile, profile_id, "Profile")
+    if profile.is_template:
+        raise BadRequest("Templates are not applied", f"make a profile of template {profile.name} first")
     tasks = list(
         ProfileTask.select(ProfileTask, Script, SoftwareItem)
         .left_outer_join(Script)
@@ -257,10 +253,7 @@ def _store(
 
 def find_action(action_id: int) -> Action:
     """The action with this id. Raises NotFound."""
-    action = Action.get_or_none(Action.id == min(action_id, MAX_ID))
-    if action is None:
-        raise NotFound("Action not found", f"no action {action_id}")
-    return action
+    return library.find(Action, action_id, "Action")
 
 
 def cancel(action_id: int) -> Action:

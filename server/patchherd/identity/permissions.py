@@ -11,7 +11,7 @@ PERMISSIONS = {
     "deployments:run": "Place, cancel and retry deployments and scans",
     "automation:read": "See scripts, software, images, profiles and actions",
     "automation:write": "Change scripts, software, images and profiles",
-    "automation:run": "Queue actions on devices and apply profiles",
+    "actions:run": "Run scripts and install software on devices, apply profiles",
     "settings:manage": "Manage settings: enrolment tokens, the audit trail",
     "users:manage": "Manage users, roles and API tokens",
 }
@@ -23,7 +23,8 @@ ALL_PERMISSIONS = USER_PERMISSIONS | {HOST_REPORT, ENROLLMENT_USE}
 
 ROLES = {
     "admin": USER_PERMISSIONS,
-    "operator": USER_PERMISSIONS - {"settings:manage", "users:manage"},
+    # Who runs scripts is root on every device: nobody gets that by the way. A role of one's own can have it.
+    "operator": USER_PERMISSIONS - {"actions:run", "settings:manage", "users:manage"},
     "viewer": frozenset(name for name in PERMISSIONS if name.endswith(":read")),
 }
 
