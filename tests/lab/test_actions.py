@@ -214,6 +214,7 @@ def test_a_killed_process_leaves_no_action_running_and_repeats_none(fleet: Produ
     number = profile(fleet, "slow", *steps)
     queued = fleet.server.post(f"/api/v1/profiles/{number}/apply", {"device_ids": ["deb1"]}, 201)["actions"]
     wait_for("the second runs", lambda: action(fleet, queued[1])["status"] == "running", 60)
+    wait_for("it has begun on the host", lambda: "2" in fleet.lab["deb1"].ssh("cat /tmp/steps").stdout, 20)
     pid = wait_for("the process runs", lambda: job_process(fleet, JOB_MARKS[victim]))
     assert pid
     os.kill(pid, signal.SIGKILL)
