@@ -16,7 +16,7 @@ from patchherd.automation.models import Action
 from patchherd.deployments.models import Deployment, DeploymentHost, Job
 from patchherd.devices.models import Device
 from tests.server.api import Api
-from tests.server.fleet import add_host
+from tests.server.fleet import add_host, security
 from tests.server.queries import queries
 
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -30,14 +30,19 @@ BASH = {"type": "bash_inline", "payload": "id"}
 @pytest.fixture
 def web(api: Api) -> int:
     """A Linux device that Ansible reaches."""
-    return int(add_host("web").id)
+    return linux("web")
+
+
+def linux(name: str) -> int:
+    return int(add_host(name, security("openssl")).id)
 
 
 def windows(name: str) -> int:
+    number = linux(name)
     with database.connection():
-        device = add_host(name, osType="Microsoft Windows Server 2022", osId="windows", ecosystem="windows")
-        Device.update(os_family="windows").where(Device.id == device.id).execute()
-        return int(device.id)
+        columns = {"os_family": "windows", "os_id": "windows", "os_name": "Microsoft Windows Server 2022"}
+        Device.update(**columns).where(Device.id == number).execute()
+    return number
 
 
 def queue(api: Api, device: Any, expect: int = 201, **action: Any) -> Any:
@@ -165,7 +170,7 @@ def test_who_runs_scripts_needs_its_own_permission(api: Api, web: int) -> None:
 
 
 def test_many_devices_are_all_or_nothing(api: Api, web: int) -> None:
-    db, win = add_host("db").id, windows("win")
+    db, win = linux("db"), windows("win")
     order = {**BASH, "device_ids": [web, "db", 77, "nobody", win]}
     answer = api.post("/actions", order)
     words = refusal(answer, 404)
@@ -186,7 +191,7 @@ def test_many_devices_are_all_or_nothing(api: Api, web: int) -> None:
 
 def test_groups_and_filters(api: Api, web: int) -> None:
     api.post("/host-groups", {"name": "Linux"})
-    add_host("db")
+    linux("db")
     for name in ("web", "db"):
         api.patch(f"/devices/{name}", {"groups": ["Linux"]})
     made = api.post("/actions", {**BASH, "groups": ["Linux"], "device_ids": ["db"]}).json["actions"]
@@ -205,7 +210,7 @@ def test_groups_and_filters(api: Api, web: int) -> None:
 
 
 def test_a_profile_is_applied_in_order(api: Api, web: int) -> None:
-    db = add_host("db").id
+    db = linux("db")
     number = profile(api, {"order_index": 9}, {"continue_on_error": False, "order_index": 3, "timeout_seconds": 7})
     answer = api.post(f"/profiles/{number}/apply", {"device_ids": [web, db], "note": "extra"})
     assert answer.status_code == 201, answer.text
@@ -242,7 +247,7 @@ def test_the_number_of_queries_does_not_grow_with_the_devices(api: Api) -> None:
 
     def cost(names: list[str]) -> int:
         for name in names:
-            add_host(name)
+            linux(name)
         with queries() as seen:
             answer = api.post(f"/profiles/{number}/apply", {"device_ids": names})
         assert answer.status_code == 201, answer.text
@@ -259,7 +264,7 @@ def test_the_number_of_queries_does_not_grow_with_the_devices(api: Api) -> None:
 
 
 def test_ansible_gets_the_oldest_chain_of_each_free_device(api: Api, web: int) -> None:
-    db = add_host("db").id
+    db = linux("db")
     first = queue(api, web, **BASH)
     assert first["deployment_id"] is not None
     waiting = [queue(api, web, **BASH)["id"], queue(api, db, **BASH)["id"]]
@@ -281,7 +286,7 @@ def test_ansible_gets_the_oldest_chain_of_each_free_device(api: Api, web: int) -
 def test_what_cannot_be_reached_waits_and_says_so(api: Api) -> None:
     device = api.enroll(friendly_name="new")
     row = queue(api, device["id"], type="agent_uninstall")
-    assert (row["status"], row["message"]) == ("pending", "waits: has not reported yet")
+    assert (row["status"], row["message"]) == ("pending", "not yet: the device has not reported yet")
     with database.connection():
         number = Action.get_by_id(row["id"]).device_id
     report = {"hostname": "new", "ip": "192.0.2.7", "osType": "Debian GNU/Linux", "packages": []}
@@ -303,7 +308,7 @@ def test_cancel_before_the_start(api: Api, web: int) -> None:
 
 
 def test_cancel_of_a_running_one_ends_its_device_or_the_whole_run(api: Api, web: int) -> None:
-    db, win = add_host("db").id, windows("win")
+    db, win = linux("db"), windows("win")
     script = {"type": "powershell_inline", "payload": "Get-Date"}
     numbers = api.post("/actions", {**BASH, "device_ids": [web, db]}).json["actions"]
     with database.connection():
@@ -349,7 +354,8 @@ def test_powershell_of_installers() -> None:
     assert powershell_of({**base, "installer_type": "winget"}).startswith(
         "& winget install --exact --id 'Fire''fox' --version '1.0' --silent"
     )
-    assert "choco install 'x' --version '1.0' --yes" in powershell_of({**base, "installer_type": "choco", "source": "x"})
+    choco = powershell_of({**base, "installer_type": "choco", "source": "x"})
+    assert "choco install 'x' --version '1.0' --yes" in choco
     text = powershell_of(
         {**base, "installer_type": "script", "source": "https://x/s.ps1", "checksum": "ab", "install_args": "-Quiet"}
     )

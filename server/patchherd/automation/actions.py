@@ -104,11 +104,12 @@ def misfit(work: Work, device: Device) -> str:
 
 
 def queue(settings: Settings, work: Work, device: Device, created_by: str) -> Action:
-    """Queue one action for one device. Raises BadRequest for what does not fit, Conflict for a device out of reach."""
+    """Queue one action for one device. Raises BadRequest for what does not fit it.
+
+    Where nobody can reach the device yet, the action waits and says for what.
+    """
     if reason := misfit(work, device):
         raise BadRequest("Does not fit the device", reason)
-    if device.execution == "ansible" and (reason := unreachable_reason(device)):
-        raise Conflict("Device cannot be reached", reason)
     queued = _store(Queued(), [work], [device], created_by)
     dispatch.start_waiting(settings)
     return find_action(queued.actions[0])
@@ -119,7 +120,7 @@ def queue_many(
 ) -> Queued:
     """Queue the same chain for several devices: all of them or none, unless `targets` is partial.
 
-    Raises NotFound, Gone, BadRequest or Conflict, which name every device that cannot take it; BadRequest for none.
+    Raises NotFound, Gone or BadRequest, which name every device that cannot take it; BadRequest for none.
     """
     devices, problems = targets.resolve()
     good = []
@@ -129,8 +130,6 @@ def queue_many(
             reason = f"the profile is made for {profile.target_os_type}, the device runs {os_type(device)}"
         if reason:
             problems.append((reference, BadRequest("Does not fit the device", reason)))
-        elif device.execution == "ansible" and (reason := unreachable_reason(device)):
-            problems.append((reference, Conflict("Device cannot be reached", reason)))
         else:
             good.append(device)
     if problems and (not targets.partial or not good):
@@ -228,6 +227,7 @@ def _store(
                 "profile_run": run,
                 "continue_on_error": work.continue_on_error,
                 "timeout_seconds": work.timeout_seconds,
+                "message": _waits(device),
                 "created_by": created_by,
                 "created_at": moment,
                 "updated_at": moment,
@@ -235,7 +235,7 @@ def _store(
             for device in devices
             for work in works
         ]
-        for part in chunked(rows, 24):
+        for part in chunked(rows, 26):
             returned = Action.insert_many(part).returning(Action.id).execute()
             queued.actions += sorted(row.id for row in returned)
         told = {
@@ -249,6 +249,13 @@ def _store(
             audit.record("action.create", "action", first, after={**told, "count": len(rows)})
     log.info("actions queued", actions=len(rows), devices=len(devices), by=created_by)
     return queued
+
+
+def _waits(device: Device) -> str:
+    reason = unreachable_reason(device) if device.execution == "ansible" else ""
+    if not device.approved:
+        reason = "waits for approval"
+    return f"not yet: the device {reason}" if reason else ""
 
 
 def find_action(action_id: int) -> Action:

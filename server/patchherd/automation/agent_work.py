@@ -19,6 +19,7 @@ from patchherd.database import Prepared, now, write_transaction
 from patchherd.deployments.texts import storable
 from patchherd.devices.models import Device
 from patchherd.devices.registry import MAX_ID, clean_text, write_columns
+from patchherd.devices.schemas import MAX_SUMMARY
 from patchherd.enrollment import hosts
 from patchherd.enrollment.models import HostCredential
 from patchherd.errors import Conflict, Forbidden, Gone, NotFound, Unauthorized, invalid
@@ -101,7 +102,7 @@ def heartbeat(settings: Settings, device_id: int, said: dict[str, Any]) -> list[
     if isinstance(summary, dict | list):
         summary = msgspec.json.encode(summary).decode()
     if isinstance(summary, str) and summary:
-        columns["hardware_summary"] = storable(summary)[:10_000]
+        columns["hardware_summary"] = storable(summary)[:MAX_SUMMARY]
     write_columns(device_id, columns)
     rows = _open.run(device_id, "pending", "running").fetchall() if approved else []
     given = _next([row for row in rows if row[5] == "agent"])
@@ -137,7 +138,7 @@ def _next(rows: Iterable[Any]) -> list[int]:
 def _hand_out(ids: list[int]) -> list[dict[str, Any]]:
     moment = now()
     deadline = Action.timeout_seconds * 1000 + int((moment + GRACE).timestamp() * 1000)
-    begun = {"status": "running", "started_at": moment, "updated_at": moment, "deadline": deadline}
+    begun = {"status": "running", "started_at": moment, "updated_at": moment, "deadline": deadline, "message": ""}
     with write_transaction():
         taken = Action.update(**begun).where(Action.id.in_(ids) & (Action.status == "pending")).returning(Action.id)
         mine = sorted(row.id for row in taken.execute())

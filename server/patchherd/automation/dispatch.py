@@ -14,7 +14,7 @@ from patchherd.database import chunked, now, write_transaction
 from patchherd.deployments import kinds
 from patchherd.deployments.models import Deployment, DeploymentHost, Job
 from patchherd.deployments.placing import PLACING, Target, free_of_work, open_deployment
-from patchherd.deployments.plan import unreachable_reason
+from patchherd.deployments.plan import is_reachable
 from patchherd.deployments.queue import wake_worker
 from patchherd.devices.models import Device
 from patchherd.devices.views import LIST_COLUMNS
@@ -63,18 +63,12 @@ def start_waiting(settings: Settings) -> int | None:
 
 
 def _next_chains() -> list[Action]:
-    """The first chain of each device that is free, in order; what cannot run any more is closed."""
-    columns = [*LIST_COLUMNS, Device.boot_id, Device.deleted_at]
-    waiting = Action.select(Action, *columns).join(Device).where(_WAITING & free_of_work(Action.device))
+    """The first chain of each device that is free and can be reached, in order."""
+    columns = [*LIST_COLUMNS, Device.boot_id]
+    ready = _WAITING & free_of_work(Action.device) & is_reachable() & Device.deleted_at.is_null()
+    rows = Action.select(Action, *columns).join(Device).where(ready).order_by(Action.id).limit(AT_ONCE)
     chain_of: dict[int, int] = {}
-    chosen = []
-    for row in waiting.order_by(Action.id).limit(AT_ONCE):
-        reason = "the device was deleted" if row.device.deleted_at else unreachable_reason(row.device)
-        if reason:
-            chains.end(Action.id == row.id, "failed", f"not started: {reason}")
-        elif chain_of.setdefault(row.device_id, _chain(row)) == _chain(row):
-            chosen.append(row)
-    return chosen
+    return [row for row in rows if chain_of.setdefault(row.device_id, _chain(row)) == _chain(row)]
 
 
 def _chain(action: Action) -> int:
@@ -83,11 +77,11 @@ def _chain(action: Action) -> int:
 
 @kinds.chore
 def close_overdue(settings: Settings) -> None:
-    """Close what agents have fetched and never reported, and what waits for an agent whose device is gone."""
+    """Close what agents have fetched and never reported, and what waits for a device that is gone."""
     overdue = (Action.status == "running") & (Action.execution == "agent") & (Action.deadline < now())
     late = list(Action.select().where(overdue))
     deleted = Device.select(Device.id).where(Device.deleted_at.is_null(False))
-    forlorn = (Action.status == "pending") & (Action.execution == "agent") & Action.device.in_(deleted)
+    forlorn = (Action.status == "pending") & Action.host.is_null() & Action.device.in_(deleted)
     if not late and not Action.select(Action.id).where(forlorn).limit(1).exists():
         return
     with write_transaction():

@@ -74,7 +74,7 @@ class Actions(kinds.Kind):
         if action is None:
             return
         deadline = moment + timedelta(seconds=action.timeout_seconds) + GRACE
-        begun = {"status": "running", "started_at": moment, "updated_at": moment, "deadline": deadline}
+        begun = {"status": "running", "started_at": moment, "updated_at": moment, "deadline": deadline, "message": ""}
         if Action.update(**begun).where(mine & (Action.status == "pending")).execute():
             return
         # Canceled at the very moment when it started: `watch` ends it.

@@ -77,6 +77,16 @@ def make_plan(settings: Settings, devices: list[Device], filter_: str, packages:
     return plans
 
 
+def is_reachable() -> Any:
+    """`unreachable_reason` as a condition: that there is none."""
+    return (
+        Device.approved
+        & (Device.last_report.is_null(False) | (Device.address.is_null(False) & (Device.address != "")))
+        & ((Device.address.is_null(False) & (Device.address != "")) | Device.ip_address.is_null(False))
+        & Device.os_family.is_null(False)
+    )
+
+
 def unreachable_reason(device: Device) -> str:
     """Why Ansible cannot be sent to this device at all; empty when it can."""
     if not device.approved:

@@ -32,7 +32,7 @@ from patchherd.settings import Settings
 log = structlog.get_logger("patchherd.enrollment")
 View = TypeVar("View", bound=Callable[..., Any])
 
-_COLUMNS = ("hostname", "os_type", "os_version", "hardware_summary", "agent_version")
+_COLUMNS = ("hostname", "os_type", "os_version", "hardware_summary", "agent_version", "execution")
 
 
 def with_token(view: View) -> View:
@@ -89,7 +89,8 @@ def register(token: EnrollmentToken | None, host: dict[str, Any], settings: Sett
             "metadata": host.get("metadata"),
         }
         enrolled = hosts.admit(token, wanted, key, key_hash, settings)
-        _write(enrolled.device.id, host, never_reported=True)
+        # Who registers this way asks for work; a device that Ansible reaches as well can be set back.
+        _write(enrolled.device.id, {**host, "execution": "agent"}, never_reported=True)
     return _answer(settings, enrolled.device.id, enrolled)
 
 
