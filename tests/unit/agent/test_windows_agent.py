@@ -25,6 +25,7 @@ from patchherd.settings import Settings
 from .conftest import ROOT
 
 AGENT = ROOT / "roles/agent/files/patchherd_agent.ps1"
+RUN_SCRIPT = ROOT / "roles/actions/files/run_script.ps1"
 FIXTURE = ROOT / "tests/fixtures/windows_report.json"
 PLAIN = {"server_url": "https://p.example", "token_key": "k", "token_secret": "s"}
 ALIASES = """
@@ -73,6 +74,7 @@ def bootstrap(token: str) -> str:
 
 
 TEXTS = {"agent": AGENT.read_text(), "direct-host": install(), "install": bootstrap("b00t")}
+TEXTS["run_script"] = RUN_SCRIPT.read_text()
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -93,9 +95,10 @@ def test_it_runs_nothing_that_it_receives_and_uses_no_alias(name: str) -> None:
     assert used & set(ALIASES) == set()
     defined = {match.lower() for match in re.findall(r"(?m)^function ([\w-]+)", TEXTS[name])}
     cmdlet = re.compile(r"[a-z]+-[a-z]+\Z")
-    # The installer starts the agent, by the full path of PowerShell; nothing starts anything else.
+    # By full paths, the installer starts the agent, and run_script ends what takes too long; nothing else is started.
     started = {command for command in used - defined if not cmdlet.match(command)}
-    assert started == (set() if name == "agent" else {"$program"})
+    join = "(join-path -path $env:systemroot -childpath 'system32\\taskkill.exe')"
+    assert started == {"agent": set(), "run_script": {join}}.get(name, {"$program"})
 
 
 @pytest.mark.parametrize("name", TEXTS)
