@@ -112,6 +112,7 @@ import ctypes
 import errno
 import json
 import os
+import pwd
 import re
 import select
 import shutil
@@ -162,7 +163,7 @@ def claim(name):
     if os.geteuid() == 0:
         place = "/var/lib/patchherd-actions"
     else:
-        place = os.path.expanduser("~/.local/state/patchherd-actions")
+        place = os.path.join(pwd.getpwuid(os.geteuid()).pw_dir, ".local/state/patchherd-actions")
     os.makedirs(place, mode=0o700, exist_ok=True)
     for entry in os.listdir(place):
         path = os.path.join(place, entry)

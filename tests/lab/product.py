@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,6 +33,30 @@ class Product:
         url = f"{self.server.url}/api/v1/auto-enrollment/script?{urlencode({'type': 'direct-host', **secrets})}"
         done = self.lab[name].ssh(f"curl -fsS '{url}' | sh -s -- --with-ssh", timeout=120)
         assert "Successfully Enrolled:  1" in done.stdout, done.stdout + done.stderr
+
+    def enrol_windows(self) -> None:
+        """Enrol the Windows double as a host that Ansible reaches by ssh."""
+        host = self.lab["win1"]
+        credentials = self.server.post(
+            "/api/v1/auto-enrollment/enroll",
+            {"friendly_name": "win1"},
+            201,
+            headers={
+                "X-Auto-Enrollment-Key": self.token["token_key"],
+                "X-Auto-Enrollment-Secret": self.token["token_secret"],
+            },
+        )["host"]
+        key = (host.directory / "keys/ssh_host_ed25519_key.pub").read_text().rsplit(" ", 1)[0]
+        report = {
+            "hostname": "win1", "ip": host.ip, "osType": "Microsoft Windows Server 2022", "osVersion": "10.0.20348",
+            "architecture": "AMD64", "sshHostKeys": [key], "packages": None,
+        }  # fmt: skip
+        headers = {"X-API-ID": credentials["api_id"], "X-API-KEY": credentials["api_key"]}
+        self.server.post("/api/v1/hosts/update", report, headers=headers)
+        connection = {"connection": "ssh", "shell": "sh", "remote_user": "root", "python": "/usr/bin/python3"}
+        self.server.call("PATCH", "/api/v1/devices/win1", json=connection)
+        public = Path(self.server.data, "ssh/id_ed25519.pub").read_text().strip()
+        host.ssh(f"echo '{public}' >> /root/.ssh/authorized_keys")
 
     def report(self, *names: str) -> None:
         """Let the hosts' agents send a full report now."""

@@ -216,28 +216,8 @@ def test_a_windows_host_is_patched_through_win_updates(windows_product: Product)
     """Against the double of ansible.windows: the action plugin is real, Windows is not."""
     product = windows_product
     product.lab.publish("v2")
-    host = product.lab["win1"]
-    credentials = product.server.post(
-        "/api/v1/auto-enrollment/enroll",
-        {"friendly_name": "win1"},
-        201,
-        headers={
-            "X-Auto-Enrollment-Key": product.token["token_key"],
-            "X-Auto-Enrollment-Secret": product.token["token_secret"],
-        },
-    )["host"]
-    key = (host.directory / "keys/ssh_host_ed25519_key.pub").read_text().rsplit(" ", 1)[0]
-    report = {
-        "hostname": "win1", "ip": host.ip, "osType": "Microsoft Windows Server 2022", "osVersion": "10.0.20348",
-        "architecture": "AMD64", "sshHostKeys": [key], "packages": None,
-    }  # fmt: skip
-    headers = {"X-API-ID": credentials["api_id"], "X-API-KEY": credentials["api_key"]}
-    product.server.post("/api/v1/hosts/update", report, headers=headers)
+    product.enrol_windows()
     assert product.patches("win1")["status"] == "unknown"
-    connection = {"connection": "ssh", "shell": "sh", "remote_user": "root", "python": "/usr/bin/python3"}
-    product.server.call("PATCH", "/api/v1/devices/win1", json=connection)
-    public = Path(product.server.data, "ssh/id_ed25519.pub").read_text().strip()
-    host.ssh(f"echo '{public}' >> /root/.ssh/authorized_keys")
 
     scan = product.finished(product.server.post("/api/v1/scans", {"devices": ["win1"]}, 201))
     assert scan["state"] == "succeeded", product.explain(scan)

@@ -352,10 +352,12 @@ def test_powershell_of_installers() -> None:
     base = {"name": "Fire'fox", "slug": "f", "version": "1.0", "source": None, "install_args": None, "checksum": None}
     base["source_type"] = "url"
     assert powershell_of({**base, "installer_type": "winget"}).startswith(
-        "& winget install --exact --id 'Fire''fox' --version '1.0' --silent"
+        "$ErrorActionPreference = 'Stop'\n& winget install --exact --id 'Fire''fox' --version '1.0' --silent"
     )
     choco = powershell_of({**base, "installer_type": "choco", "source": "x"})
     assert "choco install 'x' --version '1.0' --yes" in choco
+    feed = powershell_of({**base, "installer_type": "choco", "source": "https://feed.example/"})
+    assert "choco install 'Fire''fox' --version '1.0' --source 'https://feed.example/' --yes" in feed
     text = powershell_of(
         {**base, "installer_type": "script", "source": "https://x/s.ps1", "checksum": "ab", "install_args": "-Quiet"}
     )

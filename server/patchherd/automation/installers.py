@@ -20,15 +20,8 @@ def installer_of(software: SoftwareItem) -> dict[str, Any]:
 def powershell_of(installer: dict[str, Any]) -> str:
     """The PowerShell that installs it; empty for msi and exe, which a module installs."""
     kind, arguments = installer["installer_type"], installer["install_args"] or ""
-    if kind == "winget":
-        name = quoted(installer["source"] or installer["name"])
-        version = f" --version {quoted(installer['version'])}" if installer["version"] else ""
-        accept = "--silent --accept-package-agreements --accept-source-agreements --disable-interactivity"
-        return f"& winget install --exact --id {name}{version} {accept} {arguments}\nexit $LASTEXITCODE\n"
-    if kind == "choco":
-        name = quoted(installer["source"] or installer["name"])
-        version = f" --version {quoted(installer['version'])}" if installer["version"] else ""
-        return f"& choco install {name}{version} --yes --no-progress {arguments}\nexit $LASTEXITCODE\n"
+    if kind in {"winget", "choco"}:
+        return _managed(installer, arguments)
     if kind not in {"script", "custom"}:
         return ""
     lines = ["$ErrorActionPreference = 'Stop'"]
@@ -49,6 +42,23 @@ def powershell_of(installer: dict[str, Any]) -> str:
     shell = "powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -File " if kind == "script" else ""
     lines += [f"& {shell}$file {arguments}", "exit $LASTEXITCODE"]
     return "\n".join(lines) + "\n"
+
+
+def _managed(installer: dict[str, Any], arguments: str) -> str:
+    """winget and choco know packages by name; a source is a feed to take them from, or the name itself."""
+    source = installer["source"] or ""
+    is_feed = "://" in source or source.startswith("\\\\")
+    name = quoted(source if source and not is_feed else installer["name"])
+    options = f" --version {quoted(installer['version'])}" if installer["version"] else ""
+    if is_feed:
+        options += f" --source {quoted(source)}"
+    if installer["installer_type"] == "choco":
+        call = f"choco install {name}{options} --yes --no-progress"
+    else:
+        accept = "--silent --accept-package-agreements --accept-source-agreements --disable-interactivity"
+        call = f"winget install --exact --id {name}{options} {accept}"
+    # Without the first line, a program that is not there would count as one that succeeds.
+    return f"$ErrorActionPreference = 'Stop'\n& {call} {arguments}\nexit $LASTEXITCODE\n"
 
 
 def quoted(text: str) -> str:

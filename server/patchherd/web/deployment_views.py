@@ -21,7 +21,7 @@ PAGE = 25
 HOST_PAGE = 50
 EVENTS = 40
 SECONDS = 2
-GOOD = ("patched", "unchanged", "planned", "scanned")
+GOOD = ("patched", "unchanged", "planned", "scanned", "succeeded")
 HALF = ("not_effective", "incomplete", "skipped", "canceled")
 BAD = ("failed", "unreachable")
 OPEN = ("queued", "running")
@@ -30,8 +30,8 @@ OPEN = ("queued", "running")
 @room.app_template_global()
 def deployment_title(row: dict[str, Any]) -> str:
     """What a deployment is, in a few words."""
-    if row["kind"] == "scan":
-        return "Scan"
+    if row["kind"] != "patch":
+        return {"scan": "Scan", "action": "Actions"}[row["kind"]]
     what = {"all": "All missing patches", "security": "Security patches"}.get(row["filter"])
     what = what or ", ".join(row["packages"][:3]) + (" …" if len(row["packages"]) > 3 else "")
     return f"Dry run: {what[0].lower()}{what[1:]}" if row["dry_run"] else what
@@ -52,7 +52,7 @@ def host_shares(counts: dict[str, int]) -> list[tuple[str, int]]:
 @room.app_template_global()
 def state_class(state: str) -> str:
     """The colour of a deployment, job or host state."""
-    if state in (*GOOD, "succeeded"):
+    if state in GOOD:
         return "good"
     if state in (*BAD, "lost"):
         return "bad"
@@ -121,7 +121,7 @@ def _deployment_part(deployment_id: int, page: int) -> Markup:
         tasks={event["host"]: event["task"] for event in reversed(events) if event["host"] and event["task"]},
         page=page,
         pages=-(-row["counts"]["total"] // HOST_PAGE),
-        retryable=sum(row["counts"][state] for state in (*BAD, *HALF)),
+        retryable=sum(row["counts"][state] for state in (*BAD, *HALF)) if row["kind"] != "action" else 0,
     )
 
 
