@@ -11,7 +11,7 @@ __metaclass__ = type
 DOCUMENTATION = r"""
 module: run_script
 short_description: Run a script on a Linux host, bounded in time and output
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Runs the text of a script with an interpreter, and returns its exit code and what it printed.
   - The text is never part of a command line, of the host's log or of a template. It goes through Ansible's connection

@@ -44,9 +44,9 @@ def require_credential(settings: Settings) -> None:
 def check_agent(settings: Settings, device_id: int) -> bool:
     """Prove that the request comes from this device; whether the device is approved.
 
-    Raises NotFound, Gone for a deleted device, Unauthorized for a wrong credential, Forbidden for another device's.
+    Call `require_credential` before. Raises NotFound, Gone for a deleted device, Unauthorized for a wrong credential,
+    Forbidden for another device's.
     """
-    require_credential(settings)
     row = _device.run(min(device_id, MAX_ID)).fetchone()
     if row is None:
         raise NotFound("Device not found", f"no device {device_id}")
@@ -115,7 +115,7 @@ _open = Prepared(
             Action.id, Action.status, Action.profile_run, Action.continue_on_error, Action.timeout_seconds,
             Action.execution,
         )
-        .where((Action.device == device) & ((Action.status == first) | (Action.status == second)))
+        .where((Action.device == device) & Action.status.in_([first, second]))
         .order_by(Action.id)
     )
 )  # fmt: skip

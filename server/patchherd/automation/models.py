@@ -127,7 +127,7 @@ class Action(BaseModel):
     A chain is what one profile run does on one device; any other action is a chain of its own.
     """
 
-    device = peewee.ForeignKeyField(Device, on_delete="CASCADE", backref="actions")
+    device = peewee.ForeignKeyField(Device, index=False, on_delete="CASCADE", backref="actions")
     type = peewee.CharField(max_length=32)
     status = peewee.CharField(max_length=16, default="pending")
     name = peewee.CharField(max_length=255, default="")

@@ -30,7 +30,7 @@ TABLES = {
 INDEXES = {
     "profile_run": ("profile_id",),
     "action": (
-        "device_id", "script_id", "software_id", "profile_run_id", "host_id", "device_id, status", "status, execution",
+        "script_id", "software_id", "profile_run_id", "host_id", "device_id, status", "status, execution",
     ),
 }  # fmt: skip
 
