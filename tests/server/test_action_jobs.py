@@ -298,6 +298,17 @@ def test_cancel_that_meets_the_start(settings: Settings) -> None:
     assert row.message == "canceled as it started; its outcome is unknown"
 
 
+def test_a_run_whose_actions_were_all_called_off_is_canceled(settings: Settings, tmp_path: Path) -> None:
+    run = Run(settings)
+    with database.connection():
+        for number in run.numbers["web"][:2]:
+            actions.cancel(number)
+        assert _write_inputs(settings, run.recorder.kind, tmp_path) == {}, "nothing is left to do"
+    run.finish()
+    assert [status for status, _ in run.shown()] == ["canceled", "canceled", "skipped"]
+    assert run.states() == ("canceled", ["canceled"])
+
+
 def test_a_canceled_run_cancels_its_actions(settings: Settings) -> None:
     run = Run(settings)
     first, *_ = run.numbers["web"]

@@ -15,7 +15,7 @@ from patchherd.automation.installers import powershell_of, quoted
 from patchherd.automation.models import Action
 from patchherd.deployments.models import Deployment, DeploymentHost, Job
 from patchherd.devices.models import Device
-from tests.server.api import Api
+from tests.server.api import ADMIN, PASSWORD, Api
 from tests.server.fleet import add_host, security
 from tests.server.queries import queries
 
@@ -337,6 +337,23 @@ def test_the_audit_trail_has_the_digest_and_not_the_text(api: Api, web: int) -> 
     text = api.get("/audit?limit=5").text
     assert "topsecret" not in text
     assert hashlib.sha256(b"echo topsecret").hexdigest() in text
+
+
+@SQLITE
+def test_the_dashboard_shows_a_run_of_actions(api: Api, web: int) -> None:
+    number = queue(api, web, **BASH)["deployment_id"]
+    browser = api.client.application.test_client()
+    assert browser.post("/login", data={"username": ADMIN, "password": PASSWORD}).status_code == 303
+    page = browser.get(f"/deployments/{number}")
+    assert page.status_code == 200
+    assert "<h1>Actions" in page.text
+    assert "reboot never" not in page.text
+    assert f"/deployments/{number}" not in browser.get("/deployments").text
+    assert api.post(f"/deployments/{number}/cancel").json["state"] == "canceled"
+    assert "canceled before it started" in browser.get(f"/deployments/{number}").text
+    assert 'id="retry"' not in browser.get(f"/deployments/{number}").text
+    assert "place the actions anew" in refusal(api.post(f"/deployments/{number}/retry"), 409)
+    assert api.get("/actions").json[0]["status"] == "canceled"
 
 
 @SQLITE

@@ -102,7 +102,7 @@ def settle(deployment_id: int) -> None:
     states = {state for (state,) in hosts.tuples()}
     if any(state in OPEN_HOST_STATES for state in states):
         return
-    if deployment.cancel_requested and "canceled" in states:
+    if "canceled" in states and (deployment.cancel_requested or states <= {*GOOD_HOST_STATES, "canceled"}):
         final = "canceled"
     elif all(state in GOOD_HOST_STATES or (state, deployment.reboot) == ("not_effective", "never") for state in states):
         final = "succeeded"
