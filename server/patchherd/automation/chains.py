@@ -48,6 +48,6 @@ def _words(host_id: int) -> str:
     return "; ".join(f"action {number}: {message}" for number, message in rows.order_by(Action.id).tuples())[:4000]
 
 
-def open_hosts(deployment_id: int) -> Any:
-    """The hosts of a deployment that have an open action, as a subquery of ids."""
+def hosts_of(deployment_id: int) -> Any:
+    """The hosts of a deployment, as a subquery of ids."""
     return DeploymentHost.select(DeploymentHost.id).where(DeploymentHost.deployment == deployment_id)

@@ -117,7 +117,7 @@ class Actions(kinds.Kind):
         chains.end(mine, "failed", f"not started: {words}")
 
     def close(self, state: str, message: str) -> None:
-        hosts = chains.open_hosts(self.deployment.id).where(DeploymentHost.state.in_(OPEN_HOST_STATES))
+        hosts = chains.hosts_of(self.deployment.id).where(DeploymentHost.state.in_(OPEN_HOST_STATES))
         mine = Action.host.in_(hosts)
         running, canceled = mine & (Action.status == "running"), state == "canceled"
         if canceled:
@@ -127,7 +127,7 @@ class Actions(kinds.Kind):
         chains.end(mine, "failed", f"not started: {message}")
 
     def reopen(self, reason: str) -> None:
-        hosts = chains.open_hosts(self.deployment.id)
+        hosts = chains.hosts_of(self.deployment.id)
         running = list(Action.select().where(Action.host.in_(hosts) & (Action.status == "running")))
         for action in running:
             canceled = action.cancel_requested
@@ -142,7 +142,7 @@ class Actions(kinds.Kind):
         query = (
             Action.select(Action.id, Action.status, Device.uuid)
             .join(Device)
-            .where(Action.host.in_(chains.open_hosts(self.deployment.id)))
+            .where(Action.host.in_(chains.hosts_of(self.deployment.id)))
             .where(Action.status.in_(["canceled", "skipped"]) | Action.cancel_requested)
         )
         for row in query:
