@@ -120,7 +120,7 @@ def test_five_hosts_give_five_outputs(fleet: Product) -> None:
 
 def test_a_text_arrives_literally(fleet: Product) -> None:
     trap = "/tmp/patchherd-trap"
-    hard = "{{ 7 * 7 }} {% raw %} {{ lookup('pipe', 'touch " + trap + "') }} \"double\" \\back `id -u` ünï ☃\ttab"
+    hard = "{{ 7 * 7 }} {% raw %} {{ lookup('pipe', 'touch " + trap + '\') }} "double" \\back `id -u` ünï ☃\ttab'
     text = f"cat <<'END'\n{hard}\nEND\nprintf '%s' \"$0\" | grep -c script\n"
     (row,) = bash(fleet, text, "deb1").values()
     done = ended(fleet, row["id"])

@@ -24,7 +24,7 @@ def test_scripts_and_packages_on_windows(windows_product: Product) -> None:
 
     done = run(type="powershell_inline", payload="echo '{{ 7 * 7 }} ü \"'; echo no >&2; exit 5")
     assert (done["status"], done["exit_code"], done["message"]) == ("failed", 5, "exit code 5"), done
-    assert (done["stdout"], done["stderr"]) == ("{{ 7 * 7 }} ü \"\n", "no\n")
+    assert (done["stdout"], done["stderr"]) == ('{{ 7 * 7 }} ü "\n', "no\n")
     done = run(type="powershell_inline", payload="sleep 30", timeout_seconds=1)
     assert done["message"] == "not finished within 1 s, and killed"
 

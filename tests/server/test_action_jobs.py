@@ -52,9 +52,7 @@ class Run:
                 )  # fmt: skip
             references = [add_host(name, package("bash")).id for name in self.names]
             queued = actions.apply_profile(settings, profile.id, actions.Targets(references), "me")
-            self.numbers = {
-                name: queued.actions[3 * place : 3 * place + 3] for place, name in enumerate(self.names)
-            }
+            self.numbers = {name: queued.actions[3 * place : 3 * place + 3] for place, name in enumerate(self.names)}
             self.deployment = Deployment.get()
             self.take()
 

@@ -383,4 +383,3 @@ def test_powershell_of_installers() -> None:
     assert "-File $file -Quiet\nexit $LASTEXITCODE" in text
     assert powershell_of({**base, "installer_type": "msi", "source": "x"}) == ""
     assert quoted("a\u2019b") == "'a\u2019\u2019b'"
-

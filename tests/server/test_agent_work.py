@@ -291,5 +291,3 @@ def test_a_device_that_ansible_works_on_fetches_nothing(api: Api, agent: Agent) 
     assert row["execution"] == "ansible"
     assert agent.fetch() == []
     assert "not handed out" in refusal(agent.result(row["id"], status="succeeded"), 409)
-
-

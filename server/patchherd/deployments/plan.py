@@ -40,9 +40,7 @@ def resolve_targets(devices: list[int | str], groups: list[int | str]) -> list[D
     found = {device.id: device for device in find_devices(devices, columns)}
     for group in map(find_group, groups):
         members = (
-            Device.select(*columns)
-            .join(GroupMember)
-            .where((GroupMember.group == group) & Device.deleted_at.is_null())
+            Device.select(*columns).join(GroupMember).where((GroupMember.group == group) & Device.deleted_at.is_null())
         )
         found.update({device.id: device for device in members})
     if not found:
