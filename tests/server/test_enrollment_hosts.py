@@ -19,10 +19,11 @@ from patchherd.enrollment import quota
 from patchherd.enrollment.models import BootstrapToken, EnrollmentToken, HostCredential
 from patchherd.settings import Settings
 from tests.server.api import Api, host_headers, token_headers
+from tests.ssh_keys import ed25519
 
 ENROLL = "/api/v1/auto-enrollment/enroll"
 BULK = f"{ENROLL}/bulk"
-HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0x" + "A" * 35
+HOST_KEY = ed25519("enrolled")
 
 
 def device(host: dict[str, Any]) -> Device:
@@ -50,6 +51,8 @@ def test_enroll_one(api: Api) -> None:
     assert stored.enrolment_metadata["vmid"] == "100"
     assert re.fullmatch(r"Auto-enrolled via Production Proxmox on \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stored.notes)
     assert stored.ssh_host_keys == [HOST_KEY]
+    (problem,) = api.get(f"/devices/{host['id']}/patches").json["problems"]
+    assert problem.startswith("SSH host key 2 is not a public key")
     with database.connection():
         assert host["api_key"] not in repr(HostCredential.get().__data__)
 

@@ -13,8 +13,9 @@ from typing import Any, TypeVar, cast
 from flask import request
 
 from patchherd.database import Prepared, now, write_transaction
+from patchherd.devices.host_keys import read_host_keys
 from patchherd.devices.models import Device, DeviceGroup
-from patchherd.devices.registry import clean_host_keys, create_device
+from patchherd.devices.registry import create_device
 from patchherd.enrollment import quota
 from patchherd.enrollment.models import EnrollmentToken, HostCredential
 from patchherd.errors import Conflict, Forbidden, Unauthorized
@@ -201,8 +202,10 @@ def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: st
         groups=[token.default_group_id] if token.default_group_id else [],
         approved=not settings.host_approval,
     )
-    if keys := clean_host_keys(metadata.get("ssh_host_keys")):
-        Device.update(ssh_host_keys=keys, reported_host_keys=keys).where(Device.id == device.id).execute()
+    keys, problems = read_host_keys(metadata.get("ssh_host_keys"))
+    if keys or problems:
+        known = {"ssh_host_keys": keys, "reported_host_keys": keys, "facts": {"problems": problems} if problems else {}}
+        Device.update(**known).where(Device.id == device.id).execute()
     api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
     HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=moment)
     audit.record(
