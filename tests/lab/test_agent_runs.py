@@ -109,8 +109,10 @@ def test_the_systemd_timer(systemd_host: Host, hosts: Hosts) -> None:
     journal = host.ssh("journalctl -o cat -u patchherd-agent").stdout
     assert "patchherd: sent full; version" in journal, journal
     assert hosts.is_updated(name), "the service may replace its own file"
-    sandbox = ["ProtectSystem=full", "NoNewPrivileges=yes", "PrivateTmp=yes", f"ReadWritePaths={FILE.rpartition('/')[0]}"]
-    assert set(sandbox) <= set(host.ssh("systemctl show patchherd-agent").stdout.split("\n"))
+    writable = f"ReadWritePaths={Path(FILE).parent}"
+    assert {"ProtectSystem=full", "NoNewPrivileges=yes", "PrivateTmp=yes", writable} <= set(
+        host.ssh("systemctl show patchherd-agent").stdout.split("\n")
+    )
     timers = host.ssh("systemctl list-timers --no-legend patchherd-agent.timer").stdout
     assert "patchherd-agent.service" in timers
     assert not timers.startswith("-"), f"there is a next time: {timers}"

@@ -61,7 +61,8 @@ def is_host_key(text: str) -> bool:
 
 def _fields(blob: bytes) -> list[bytes]:
     """The strings a key is made of, each behind its length in four bytes; none when they do not fill the blob."""
-    fields, at = [], 0
+    fields: list[bytes] = []
+    at = 0
     while at < len(blob):
         end = at + 4 + int.from_bytes(blob[at : at + 4], "big")
         if end > len(blob) or len(fields) == 3:
