@@ -476,7 +476,9 @@ def test_small_answers(api: Api, client: FlaskClient) -> None:
     assert api.host("GET", "/settings/update-interval", host).json == {"updateInterval": 60}
     assert api.get("/settings/update-interval").json == {"updateInterval": 60}
     assert client.get("/api/v1/settings/update-interval").status_code == 401
-    assert api.host("GET", "/hosts/integrations", host).json["success"] is True
+    shown = api.host("GET", "/hosts/integrations", host).json
+    assert shown == {"success": True, "integrations": {"docker": False, "compliance": False}}
+    assert client.get("/api/v1/hosts/integrations").status_code == 401
     assert client.get("/api/v1/hosts/remove").text.startswith("#!/bin/sh")
     assert client.get("/api/v1/hosts/remove/").status_code == 200
     wrong = client.put("/api/v1/hosts/ping")
