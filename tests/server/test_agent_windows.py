@@ -28,8 +28,8 @@ def report() -> dict[str, Any]:
 def test_the_sample_report_is_taken_as_it_is(api: Api, report: dict[str, Any]) -> None:
     host = api.enroll(friendly_name="win")
     answer = api.host("POST", "/hosts/update", host, report)
-    assert (answer.status_code, answer.json["packagesProcessed"]) == (200, 7), answer.text
-    assert (answer.json["updatesAvailable"], answer.json["securityUpdates"]) == (3, 1)
+    assert (answer.status_code, answer.json["packagesProcessed"]) == (200, 9), answer.text
+    assert (answer.json["updatesAvailable"], answer.json["securityUpdates"]) == (5, 1)
 
     device = api.get(f"/devices/{host['id']}").json
     assert device["hostname"] == "WIN-APP01"
@@ -42,6 +42,8 @@ def test_the_sample_report_is_taken_as_it_is(api: Api, report: dict[str, Any]) -
 
     shown = api.get(f"/devices/{host['id']}/patches?verdict=missing,not_installable").json
     rows = {row["kb"]: row for row in shown["patches"]}
+    drivers = [row for row in shown["patches"] if row["package"] == "Contoso - Net - 10.1.0.4"]
+    assert [row["update_id"][-1] for row in drivers] == ["5", "6"], "one title, two updates"
     assert shown["status"] == "missing"
     assert (rows["KB5050001"]["severity"], rows["KB5050001"]["severity_source"]) == ("Critical", "msrc")
     assert rows["KB5050002"]["security"] is False
