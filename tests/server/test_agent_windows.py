@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from msgspec.structs import replace
 
 from patchherd.database import now
 from tests.server.api import Api, host_headers
@@ -67,6 +70,19 @@ def test_a_failed_search_is_unknown_and_never_current(api: Api, report: dict[str
     shown = api.get(f"/devices/{host['id']}/patches").json
     assert (shown["status"], shown["counts"]) == ("unknown", None)
     assert shown["problems"] == [problem]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_setting_decides_whether_agents_renew_themselves(api: Api, app: Flask, allowed: bool) -> None:
+    app.config["PATCHHERD"] = replace(app.config["PATCHHERD"], agent_self_update=allowed)
+    host = api.enroll()
+    shown = api.host("GET", "/hosts/agent/version?os=windows&currentVersion=0.0.9", host).json
+    assert shown["autoUpdate"] is allowed
+    assert re.fullmatch(r"\d+(\.\d+)+", shown["latestVersion"])
+    download = api.host("GET", "/hosts/agent/download?os=windows", host)
+    assert int(download.headers["Content-Length"]) == len(download.data) < 2 * 1024 * 1024
+    assert hashlib.sha256(download.data).hexdigest() == shown["hash"], "in lower case, as the agent computes it"
+    assert re.search(r"(?m)^\$AgentVersion = '([^']+)'", download.text)[1] == shown["latestVersion"]  # type: ignore[index]
 
 
 def test_agent_and_scripts_for_windows(api: Api, client: FlaskClient) -> None:
