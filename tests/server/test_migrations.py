@@ -110,4 +110,4 @@ def test_updates_of_one_title_become_one_on_the_way_back(settings: Settings) -> 
 def send(device: Device, *guids: str) -> None:
     driver = {"name": "Driver", "currentVersion": "", "needsUpdate": True}
     updates = [{**driver, "wuaGuid": guid} for guid in guids]
-    receive_report(device, {"ecosystem": "windows", "packages": updates})
+    receive_report(device.id, {"ecosystem": "windows", "packages": updates})
