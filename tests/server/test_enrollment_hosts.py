@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -439,6 +440,25 @@ def test_bootstrap_token_works_once_and_for_five_minutes(api: Api, client: Flask
     token = issue()
     api.delete(f"/devices/{device(host).id}")
     assert exchange({"token": token}).status_code == 401
+
+
+@pytest.mark.parametrize("name", ["enroll", "bulk", "script", "exchange"])
+def test_guessing_is_limited_by_address(api: Api, client: FlaskClient, name: str) -> None:
+    token = api.enrollment_token()
+    wrong = {**token_headers(token), "X-Auto-Enrollment-Secret": "0" * 64}
+    query = {"type": "direct-host", "token_key": token["token_key"], "token_secret": "0" * 64}
+    guesses: dict[str, Callable[[], Any]] = {
+        "enroll": lambda: client.post(ENROLL, json={"friendly_name": "x"}, headers=wrong),
+        "bulk": lambda: client.post(BULK, json={"hosts": [{"friendly_name": "x"}]}, headers=wrong),
+        "script": lambda: client.get("/api/v1/auto-enrollment/script", query_string=query),
+        "exchange": lambda: client.post("/api/v1/hosts/bootstrap/exchange", json={"token": "0" * 64}),
+    }
+    host = api.enroll(token)
+    answers = [guesses[name]() for _ in range(31)]
+    assert [answer.status_code for answer in answers] == [401] * 30 + [429]
+    assert answers[-1].json["error"] == "Rate limit exceeded"
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 61
+    assert api.host("POST", "/hosts/ping", host).status_code == 200, "hosts behind the same address go on reporting"
 
 
 def test_agent_download_and_version(api: Api) -> None:
