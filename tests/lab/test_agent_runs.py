@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -162,3 +164,38 @@ def test_the_loop_where_there_is_neither(name: str, hosts: Hosts) -> None:
     assert host.ssh("kill -0 $(cat /run/loop.pid)").returncode == 0, "it goes on"
     host.ssh("kill -INT $(cat /run/loop.pid)")
     wait_for("the loop ends", lambda: host.ssh("kill -0 $(cat /run/loop.pid)", check=False).returncode != 0, 10)
+
+
+@pytest.mark.parametrize("name", ["deb1", "rpm1"])
+def test_a_report_comes_through_when_the_server_is_back(name: str, hosts: Hosts) -> None:
+    host = hosts.lab[name]
+    hosts.enrol(name)
+    log = host.path("/var/log/away")
+    hosts.server.stop()
+    once = f"python3 {FILE} --once > /var/log/away 2>&1; echo ended $? >> /var/log/away"
+    host.ssh(f"setsid -f sh -c '{once}' > /dev/null 2>&1 < /dev/null")
+    port = int(hosts.server.url.rpartition(":")[2])
+    with socket.create_server((hosts.lab.gateway, port)) as nobody:
+        nobody.settimeout(90)
+        nobody.accept()[0].close()  # the agent has tried, in vain
+    hosts.server.start()
+    hosts.wait_for_report(name, 120)
+    wait_for("it ends well", lambda: "ended 0" in log.read_text(), 30)
+
+
+@pytest.mark.parametrize("name", ["deb1", "rpm1"])
+def test_an_ordinary_user_sees_the_same_packages(name: str, hosts: Hosts) -> None:
+    host = hosts.lab[name]
+    hosts.lab.publish("v2")
+    hosts.enrol(name)
+    seen = {}
+    for user in ("root", "deploy"):
+        report = json.loads(host.ssh(f"python3 {FILE} --dry-run --refresh always", user=user, timeout=120).stdout)
+        assert (report["problems"], report["metadataUpdated"] is None) == ([], False), user
+        names = ("name", "currentVersion", "architecture", "availableVersion", "isSecurityUpdate", "sourceRepository")
+        seen[user] = [{key: package.get(key) for key in names} for package in report["packages"]]
+    assert seen["deploy"] == seen["root"]
+    assert sum(package["availableVersion"] is not None for package in seen["root"]) > 3
+    refused = host.ssh(f"python3 {FILE} --once 2>&1", user="deploy", check=False)
+    assert refused.returncode == 1
+    assert "agent.json" in refused.stdout, "the credentials are root's alone"
