@@ -1223,6 +1223,7 @@ def locked(state_dir):
 # --------------------------------------------------------------------------- install and uninstall
 
 
+# Newer distributions keep the RPM database below /usr, and reading it may need its journal.
 SERVICE = """\
 [Unit]
 Description=Patchherd agent: report packages and system state
@@ -1238,7 +1239,7 @@ NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectHome=read-only
 ProtectSystem=full
-ReadWritePaths={directory}
+ReadWritePaths={directory} -/usr/lib/sysimage/rpm
 """
 TIMER = """\
 [Unit]

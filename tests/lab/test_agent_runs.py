@@ -111,7 +111,7 @@ def test_the_systemd_timer(systemd_host: Host, hosts: Hosts) -> None:
     journal = host.ssh("journalctl -o cat -u patchherd-agent").stdout
     assert "patchherd: sent full; version" in journal, journal
     assert hosts.is_updated(name), "the service may replace its own file"
-    writable = f"ReadWritePaths={Path(FILE).parent}"
+    writable = f"ReadWritePaths={Path(FILE).parent} -/usr/lib/sysimage/rpm"
     assert {"ProtectSystem=full", "NoNewPrivileges=yes", "PrivateTmp=yes", writable} <= set(
         host.ssh("systemctl show patchherd-agent").stdout.split("\n")
     )
