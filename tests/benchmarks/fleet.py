@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import random
 import uuid
 from pathlib import Path
@@ -16,6 +15,7 @@ from patchherd.devices.registry import create_device
 from patchherd.enrollment.models import HostCredential
 from patchherd.identity import credentials
 from patchherd.settings import Settings
+from tests import ssh_keys
 
 SYSTEMS = [
     ("debian", "debian", "Debian GNU/Linux", "12 (bookworm)", "12"),
@@ -64,8 +64,8 @@ def _device(number: int, chance: random.Random, moment: Any) -> dict[str, Any]:
 
 
 def _host_keys(chance: random.Random) -> list[str]:
-    sizes = {"ecdsa-sha2-nistp256": 104, "ssh-ed25519": 51, "ssh-rsa": 407}
-    return [f"{kind} {base64.b64encode(chance.randbytes(size)).decode()}" for kind, size in sizes.items()]
+    seed = chance.randbytes(8).hex()
+    return [ssh_keys.ecdsa(seed), ssh_keys.ed25519(seed), ssh_keys.rsa(seed)]
 
 
 def create_host(name: str, cost: int | None = None) -> dict[str, str]:

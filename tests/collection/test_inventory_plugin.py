@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import stat
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import ssh_keys
 from tests.collection.conftest import Ansible
 from tests.collection.fake_server import FakeServer, Handler, running, send
 
@@ -22,9 +22,8 @@ TOKEN = "top-secret-token"
 AGENT = "11111111-1111-4111-8111-{:012d}"
 
 
-def key(seed: int = 1, kind: str = "ssh-ed25519") -> str:
-    blob = len(kind).to_bytes(4, "big") + kind.encode() + (32).to_bytes(4, "big") + bytes([seed]) * 32
-    return f"{kind} {base64.b64encode(blob).decode()}"
+def key(seed: int = 1) -> str:
+    return ssh_keys.ed25519(str(seed))
 
 
 def host(number: int, **changes: Any) -> dict[str, Any]:
@@ -187,12 +186,12 @@ def test_filters_are_sent_and_unknown_ones_refused(source: Source) -> None:
 
 
 def test_known_hosts_holds_the_pinned_keys(source: Source) -> None:
-    kind = "ecdsa-sha2-nistp256"
-    serve(source, host(1, ssh_host_keys=[key(1), key(1, kind)]), host(2))
+    other = ssh_keys.ecdsa("1")
+    serve(source, host(1, ssh_host_keys=[key(1), other]), host(2))
     source.list()
     assert source.known_hosts.read_text().splitlines() == [
         f"patchherd-{AGENT.format(1)} {key(1)}",
-        f"patchherd-{AGENT.format(1)} {key(1, kind)}",
+        f"patchherd-{AGENT.format(1)} {other}",
         f"patchherd-{AGENT.format(2)} {key(2)}",
     ]
     assert stat.S_IMODE(source.known_hosts.stat().st_mode) == 0o600

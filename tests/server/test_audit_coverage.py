@@ -17,9 +17,10 @@ from werkzeug.test import TestResponse
 from patchherd import database
 from patchherd.identity.models import AuditEntry
 from tests.server.api import ADMIN, PASSWORD, Api, host_headers, token_headers
+from tests.ssh_keys import ed25519
 
 V1 = "/api/v1"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0x" + "A" * 35
+KEY = ed25519("any")
 PACKAGE = {
     "name": "nginx", "currentVersion": "1.18", "availableVersion": "1.20", "needsUpdate": True, "architecture": "amd64",
 }  # fmt: skip

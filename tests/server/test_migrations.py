@@ -11,7 +11,11 @@ import pytest
 from peewee import sort_models
 
 from patchherd import database, schema
+from patchherd.devices.models import Device
+from patchherd.devices.registry import create_device
 from patchherd.identity.models import LoginSession, Role, User
+from patchherd.packages.models import Verdict
+from patchherd.packages.reports import receive_report
 from patchherd.settings import Settings
 from tests.services import PostgresServer
 
@@ -85,3 +89,25 @@ def test_users_with_a_role_of_ones_own_become_viewers_on_the_way_back(settings: 
     with database.connection():
         assert {user.username: user.role for user in User.select()} == {"ann": "viewer", "bob": "admin"}
         assert [login.generation for login in LoginSession.select()] == [0, 0]
+
+
+def test_updates_of_one_title_become_one_on_the_way_back(settings: Settings) -> None:
+    name = "0008_update_ids"
+    schema.migrate(settings, name)
+    with database.connection():
+        send(create_device("win"), "a-1", "a-2")
+        assert Verdict.select().count() == 2
+    assert schema.rollback(settings)[-1] == name
+    with database.connection():
+        ((count,),) = database.db.execute_sql('SELECT COUNT(*) FROM "verdict"').fetchall()
+    assert count == 1
+    assert schema.migrate(settings, name) == [name]
+    with database.connection():
+        send(Device.get(), "a-2", "a-1")
+        assert sorted(row.update_id for row in Verdict.select()) == ["a-1", "a-2"]
+
+
+def send(device: Device, *guids: str) -> None:
+    driver = {"name": "Driver", "currentVersion": "", "needsUpdate": True}
+    updates = [{**driver, "wuaGuid": guid} for guid in guids]
+    receive_report(device.id, {"ecosystem": "windows", "packages": updates})

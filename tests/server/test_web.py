@@ -23,6 +23,7 @@ from patchherd.web import assets
 from patchherd.web.room import local_path
 from tests.server.api import ADMIN, PASSWORD, Api
 from tests.server.queries import queries
+from tests.ssh_keys import ed25519
 
 HTML = {"Accept": "text/html"}
 
@@ -340,18 +341,15 @@ def test_refused_order_leads_back_with_its_reason(page: FlaskClient) -> None:
 
 
 def test_host_keys_are_accepted_by_a_button(page: FlaskClient) -> None:
-    def key(letter: str) -> str:
-        return f"ssh-ed25519 {letter * 68}"
-
-    device = report("web", sshHostKeys=[key("A")])
+    device = report("web", sshHostKeys=[ed25519("A")])
     with database.connection():
-        receive_report(device.id, {"hostname": "web", "sshHostKeys": [key("B")]})
+        receive_report(device.id, {"hostname": "web", "sshHostKeys": [ed25519("B")]})
     text = page.get("/devices/web").text
     assert "SSH host keys changed." in text
     answer = page.post(f"/devices/{device.id}/accept-host-keys", data={"csrf_token": token_of(text)})
     assert answer.status_code == 303
     with database.connection():
-        assert Device.get_by_id(device.id).ssh_host_keys == [key("B")]
+        assert Device.get_by_id(device.id).ssh_host_keys == [ed25519("B")]
     assert "SSH host keys changed." not in page.get("/devices/web").text
 
 

@@ -26,7 +26,6 @@ REDHAT_IDS = frozenset(
 MAX_ID = 2**31 - 1
 """No row has a higher id: PostgreSQL's integer."""
 
-_SSH_KEY = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,3000}={0,2}$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -178,16 +177,6 @@ def clean_address(value: Any) -> str | None:
     mapped = getattr(address, "ipv4_mapped", None)
     address = mapped or address
     return None if address.is_unspecified or address.is_multicast else str(address)
-
-
-def clean_host_keys(values: Any) -> list[str]:
-    """The well-formed SSH public keys among `values` (type and base64, no comment), sorted, at most 8."""
-    keys = set()
-    for value in values if isinstance(values, list) else []:
-        key = " ".join(str(value).split()[:2])
-        if _SSH_KEY.match(key):
-            keys.add(key)
-    return sorted(keys)[:8]
 
 
 # -- groups ----------------------------------------------------------------------------------------------------------

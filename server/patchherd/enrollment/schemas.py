@@ -280,7 +280,7 @@ class UpdateInterval(Schema):
 
 class Integrations(Schema):
     success = fields.Boolean()
-    integrations = fields.Dict()
+    integrations = fields.Dict(keys=fields.String(), values=fields.Boolean())
 
 
 class NewGroup(Body):

@@ -58,6 +58,7 @@ def patch_row(verdict: Verdict) -> dict[str, Any]:
         "cves": sorted({cve for advisory in advisories for cve in advisory["cves"] or ()}),
         "origin": verdict.origin,
         "kb": verdict.kb,
+        "update_id": verdict.update_id or None,
         "title": verdict.package if verdict.ecosystem == "windows" else None,
         "categories": verdict.categories,
         "first_seen": verdict.first_seen,

@@ -12,12 +12,12 @@ import msgspec
 from peewee import JOIN
 
 from patchherd.database import Prepared, UtcField, now, write_statement, write_transaction
+from patchherd.devices import host_keys
 from patchherd.devices.models import Device
 from patchherd.devices.registry import (
     DEBIAN_IDS,
     REDHAT_IDS,
     clean_address,
-    clean_host_keys,
     clean_text,
     os_family,
     write_columns,
@@ -262,10 +262,14 @@ def _facts(host: _Host, told: Report, source: str) -> tuple[dict[str, Any], dict
     if told.needs_reboot is not None:
         changes["reboot_required"] = told.needs_reboot
         changes["reboot_reason"] = clean_text(told.reboot_reason, 1000)
+    stated_facts = {_WIRE_NAMES[field]: getattr(told, field) for field in _FACTS if getattr(told, field) is not None}
+    facts = {**msgspec.json.decode(host.facts), **stated_facts, "source": source}
     if told.ssh_host_keys is not None:
-        keys = clean_host_keys(told.ssh_host_keys)
+        keys, bad = host_keys.read_host_keys(told.ssh_host_keys)
         changes["reported_host_keys"] = keys
         if keys and host.ssh_host_keys == "[]":
             changes["ssh_host_keys"] = keys
-    stated_facts = {_WIRE_NAMES[field]: getattr(told, field) for field in _FACTS if getattr(told, field) is not None}
-    return {**msgspec.json.decode(host.facts), **stated_facts, "source": source}, changes
+        others = [text for text in facts.get("problems") or () if not str(text).startswith(host_keys.PROBLEM)]
+        if bad or "problems" in facts:
+            facts["problems"] = [*others, *bad]
+    return facts, changes
