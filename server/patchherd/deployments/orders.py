@@ -68,7 +68,7 @@ def place(
     packages = packages or []
     if (filter_ == "packages") != bool(packages):
         raise invalid("packages", "names are needed with filter 'packages', and only there")
-    targets = resolve_targets(devices, groups)
+    targets = resolve_targets(settings, devices, groups)
     if kind == "scan":
         plans = [HostPlan(device, skip=unreachable_reason(device)) for device in targets]
     else:

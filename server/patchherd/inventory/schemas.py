@@ -42,6 +42,8 @@ class InventoryHost(ma.Schema):
     security = ma.fields.Integer(allow_none=True)
     reboot_required = ma.fields.Boolean(allow_none=True)
     groups = ma.fields.List(ma.fields.String())
+    tags = ma.fields.List(ma.fields.String())
+    maintenance = ma.fields.Boolean()
     connection = ma.fields.Nested(Connection)
     ssh_host_keys = ma.fields.List(ma.fields.String())
 

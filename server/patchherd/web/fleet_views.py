@@ -191,9 +191,7 @@ def _device_part(device: Any) -> Markup:
         f"/live/devices/{device.id}",
         FAST if running else SLOW,
         device=_row(device, {name: (found["counts"] or {}).get(name.lower(), 0) for name in SEVERITIES}),
-        view=views.native_view(
-            device, settings(), moment_of_request(), views.group_names([device.id]).get(device.id, [])
-        ),
+        view=views.native_views([device], settings(), moment_of_request())[0],
         found=found,
         missing=[row for row in found["patches"] if row["verdict"] == "missing"],
         others=[row for row in found["patches"] if row["verdict"] != "missing"],
