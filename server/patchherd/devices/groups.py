@@ -128,8 +128,7 @@ class Resolver:
         """Tables of the WITH clause that conditions of these groups refer to."""
         wanted = list(dict.fromkeys(group for start in groups for group in self.tree.needed(start)))
         return [
-            Device.select(Device.id).where(self.full(group)).cte(_table(group), columns=("id",))
-            for group in wanted
+            Device.select(Device.id).where(self.full(group)).cte(_table(group), columns=("id",)) for group in wanted
         ]
 
     def full(self, group: int) -> Any:

@@ -81,6 +81,15 @@ def find_devices(references: Sequence[int | str], columns: Iterable[peewee.Field
     return [_only(known.get(key, []), text) for key, text in zip(keys, texts, strict=True)]
 
 
+def find_device_or_deleted(reference: int | str) -> Device:
+    """The device with this id or UUID, deleted or not, or the living one with this host name. Raises NotFound."""
+    try:
+        return find_device(reference)
+    except Gone:
+        kind, text = _reference_key(str(reference).strip().strip('"'))
+        return Device.get(_referred(kind, [text]))
+
+
 def _referred(kind: str, texts: list[str]) -> Any:
     if kind == "id":
         return Device.id.in_([int(text) for text in texts])

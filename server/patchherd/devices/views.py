@@ -139,6 +139,18 @@ def native_views(devices: list[Device], settings: Settings, moment: datetime) ->
     ]
 
 
+def deleted_views(
+    settings: Settings, moment: datetime, after: int, limit: int
+) -> tuple[list[dict[str, Any]], int | None]:
+    """A page of deleted devices by id, each with `deleted_at`; `after` for the next page, if any."""
+    query = Device.select(*LIST_COLUMNS, Device.deleted_at).where(Device.deleted_at.is_null(False))
+    found = list(query.where(Device.id > after).order_by(Device.id).limit(limit + 1))
+    page = found[:limit]
+    views = native_views(page, settings, moment)
+    shown = [{**view, "deleted_at": device.deleted_at} for device, view in zip(page, views, strict=True)]
+    return shown, page[-1].id if len(found) > limit else None
+
+
 def native_view(
     device: Device, settings: Settings, moment: datetime, groups: list[str], tags: list[str]
 ) -> dict[str, Any]:

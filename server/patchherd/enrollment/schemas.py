@@ -314,7 +314,7 @@ class GroupView(Schema):
     rule = fields.String(allow_none=True)
 
 
-class RuleBody(Body):
+class RuleBody(Schema):
     rule = fields.String(required=True, validate=validate.Length(1, MAX_LENGTH))
     limit = fields.Integer(load_default=20, strict=True, validate=validate.Range(0, 100))
 
