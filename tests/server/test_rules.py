@@ -387,7 +387,7 @@ def test_versions_sort_as_people_mean_them() -> None:
         "2",
         "12.1",
     ]
-    assert sorted(ordered[::-1], key=lambda text: str(version_key(text))) == ordered
+    assert sorted(set(ordered), key=lambda text: str(version_key(text))) == ordered
     assert version_key("1.2") == version_key("1.2.0") == version_key("1.2.00") != version_key("1.0.2")
     assert version_key("22.04") == version_key("22.4")
     assert version_key("") is version_key(None) is version_key("(?)") is None
