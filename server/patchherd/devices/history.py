@@ -110,15 +110,16 @@ def _spelled(system: tuple[str | None, str | None]) -> str | None:
 
 
 def fingerprints(keys: Iterable[str]) -> list[str]:
-    """`SHA256:…` of SSH public keys, as ssh-keygen prints them."""
-    found = []
-    for key in keys:
-        try:
-            blob = base64.b64decode(key.split()[1])
-        except (IndexError, binascii.Error):
-            continue
-        found.append("SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("="))
-    return found
+    """`SHA256:…` of SSH public keys, as ssh-keygen prints them; what cannot be decoded is shown as it is."""
+    return [_fingerprint(key) for key in keys]
+
+
+def _fingerprint(key: str) -> str:
+    try:
+        blob = base64.b64decode(key.split()[1])
+    except (IndexError, binascii.Error):
+        return key[:80]
+    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 
 
 def page(
