@@ -15,7 +15,7 @@ from typing import Any
 
 import peewee
 
-from patchherd.database import chunked, now
+from patchherd.database import chunked, db, now
 from patchherd.devices import rules
 from patchherd.devices.conditions import any_of
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
@@ -25,6 +25,7 @@ from patchherd.settings import Settings
 
 MAX_WEIGHT = 5_000
 """Values in one statement: SQLite takes a million bytes of SQL."""
+MAX_COLUMNS = 500
 MANY = 1_000
 """From so many devices on it is cheaper to ask for all."""
 
@@ -45,6 +46,7 @@ class Tree:
         self.names |= {
             group.name: group.id for group in self.groups.values()
         }  # what is called like a UUID, by its name
+        self._needed: dict[int, list[int]] = {}
         self.children: dict[int, list[int]] = {}
         for group in self.groups.values():
             if group.parent_id is not None:
@@ -81,9 +83,11 @@ class Tree:
 
         Raises BadRequest for a circle, and names it.
         """
-        order: dict[int, None] = {}
-        self._visit(group, [], order, set())
-        return list(order)
+        if group not in self._needed:
+            order: dict[int, None] = {}
+            self._visit(group, [], order, set())
+            self._needed[group] = list(order)
+        return self._needed[group]
 
     def _visit(self, group: int, path: list[int], order: dict[int, None], done: set[int]) -> None:
         if group in path:
@@ -98,13 +102,14 @@ class Tree:
                 order[other] = None
         done.add(group)
 
-    def weight(self, groups: Iterable[int]) -> int:
-        """Values of these groups' rules."""
-        return sum(len(test.values) + 1 for group in groups for test in self._tests(group))
+    def all_needed(self, groups: Iterable[int]) -> list[int]:
+        """What `needed` says of several groups, each once."""
+        return list(dict.fromkeys(number for group in groups for number in self.needed(group)))
 
-    def involved(self, group: int) -> set[int]:
-        """Every group whose rule has a part in who is in this one."""
-        return {below for number in (group, *self.needed(group)) for below in self.below(number)}
+    def weight(self, groups: Iterable[int], tables: Iterable[int]) -> int:
+        """Values in a statement with the rules of these groups, and tables of the members of those."""
+        inside = [number for table in tables for number in self.below(table)]
+        return sum(len(test.values) + 1 for group in [*groups, *inside] for test in self._tests(group))
 
 
 class Resolver:
@@ -124,12 +129,14 @@ class Resolver:
         """The condition of one rule; the query needs the tables of the groups that it names."""
         return self.compiler.condition(rules.parse(text))
 
-    def tables(self, groups: Iterable[int]) -> list[peewee.CTE]:
-        """Tables of the WITH clause that conditions of these groups refer to."""
-        wanted = list(dict.fromkeys(group for start in groups for group in self.tree.needed(start)))
-        return [
-            Device.select(Device.id).where(self.full(group)).cte(_table(group), columns=("id",)) for group in wanted
-        ]
+    def tables(self, groups: Iterable[int], among: Any = None) -> list[peewee.CTE]:
+        """Tables of the WITH clause that conditions of these groups refer to; `among`: of devices that meet this."""
+        found = []
+        for group in self.tree.all_needed(groups):
+            members = Device.select(Device.id).where(self.full(group))
+            members = members if among is None else members.where(among)
+            found.append(members.cte(_table(group), columns=("id",)))
+        return found
 
     def full(self, group: int) -> Any:
         """Put in, by rule, or by a group below."""
@@ -188,7 +195,7 @@ def memberships(settings: Settings, device_ids: Iterable[int] | None = None) -> 
 
 def _put_in(devices: list[int] | None) -> Iterator[tuple[int, int]]:
     rows = GroupMember.select(GroupMember.group, GroupMember.device)
-    yield from (rows if devices is None else rows.where(GroupMember.device.in_(devices))).tuples()
+    yield from db.execute(rows if devices is None else rows.where(GroupMember.device.in_(devices)))
 
 
 def _by_rule(settings: Settings, tree: Tree, devices: list[int] | None) -> Iterator[tuple[int, int]]:
@@ -197,24 +204,34 @@ def _by_rule(settings: Settings, tree: Tree, devices: list[int] | None) -> Itera
     for groups in _portions(tree):
         holds = [peewee.Case(None, ((resolver.rule(tree.groups[group].rule), 1),), 0) for group in groups]
         query = Device.select(Device.id, *holds).where(Device.deleted_at.is_null())
+        tables = resolver.tables(groups)
         if devices is not None:
-            query = query.where(Device.id.in_(devices))
-        if tables := resolver.tables(groups):
+            query = query.where(_ASKED)
+            asked = Device.select(Device.id).where(Device.id.in_(devices)).cte("asked", columns=("id",))
+            tables = [asked, *resolver.tables(groups, _ASKED)]
+        if tables:
             query = query.with_cte(*tables)
-        for device, *held in query.tuples():
+        for device, *held in db.execute(query):
             yield from ((group, device) for group, holds_there in zip(groups, held, strict=True) if holds_there)
+
+
+_ASKED = peewee.NodeList((Device.id, peewee.SQL('IN (SELECT "id" FROM "asked")')))
 
 
 def _portions(tree: Tree) -> Iterator[list[int]]:
     """Groups with a rule, as many at a time as one statement can carry."""
     portion: list[int] = []
-    carried: set[int] = set()
+    tables: set[int] = set()
+    weight = 0
     for group in (number for number, group in tree.groups.items() if group.rule):
-        more = carried | tree.involved(group)
-        if portion and (tree.weight(more) + len(portion) > MAX_WEIGHT or len(portion) >= 500):
+        more = set(tree.needed(group)) - tables
+        weight += tree.weight([group], more)
+        if portion and (len(portion) >= MAX_COLUMNS or weight > MAX_WEIGHT):
             yield portion
-            portion, more = [], tree.involved(group)
-        portion, carried = [*portion, group], more
+            portion, more = [], set(tree.needed(group))
+            tables, weight = set(), tree.weight([group], more)
+        portion.append(group)
+        tables |= more
     if portion:
         yield portion
 
@@ -265,7 +282,7 @@ def preview(settings: Settings, text: str, limit: int) -> dict[str, Any]:
 
 def check_weight(tree: Tree, group: int) -> None:
     """Raises BadRequest when the rules behind a group are more than one statement can carry, or go in a circle."""
-    if tree.weight(tree.involved(group)) > MAX_WEIGHT:
+    if tree.weight(tree.below(group), tree.needed(group)) > MAX_WEIGHT:
         named = tree.groups[group].name or "this rule"
         raise invalid("rule", f"{named} has, with the groups in it, more than {MAX_WEIGHT} values")
 
