@@ -27,12 +27,13 @@ def all_hosts(
     group: str | None = None,
     os_family: str | None = None,
     hostname: str | None = None,
+    tag: str | None = None,
     status: str | None = None,
     patch_status: str | None = None,
 ) -> list[dict[str, Any]]:
     """Every device that is not deleted and fits the filters, pending ones included; a fixed number of queries."""
     moment = now()
-    devices = select_devices(settings, group=group, os_family=os_family, hostname=hostname, status=status)
+    devices = select_devices(settings, group=group, os_family=os_family, hostname=hostname, tag=tag, status=status)
     # A device has one name, whatever filter selects it.
     names = inventory_names(Device.select(*NAME_COLUMNS).where(Device.deleted_at.is_null()))
     ids = [device.id for device in devices]
