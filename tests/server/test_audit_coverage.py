@@ -249,6 +249,7 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "POST /automation/scripts/<int:script_id>/delete": lambda w: w.click(
         f"/automation{w.made('/scripts', **SCRIPT)}/delete"
     ),
+    "POST /devices/<int:device_id>/maintenance": lambda w: w.click(f"/devices/{w.device}/maintenance", on="1"),
     "POST /devices/<int:device_id>/approve": lambda w: w.click(f"/devices/{w.device}/approve"),
     "POST /devices/<int:device_id>/accept-host-keys": lambda w: accept_keys(w, f"/devices/{w.device}/accept-host-keys"),
 }
