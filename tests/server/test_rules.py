@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -409,3 +410,8 @@ def test_one_query_whatever_the_rule(world: World) -> None:
         world.selected('os_family == "debian" and group == "By rule" and tag ~ "p*" and ip_address == "10.0.0.0/8"')
     assert len(sent) == 2, sent  # the groups, the devices
     assert fnmatch.fnmatch(sent[1].lower(), "select*with*in_group_*")
+
+
+def test_every_field_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    assert not [field for field in rules.FIELDS if f"`{field}`" not in text]
