@@ -78,7 +78,9 @@ def _enrol(data: Path, address: str, trust: ssl.SSLContext | None, config: Path)
             "max_hosts_per_day": 1,
             "expires_at": now() + timedelta(minutes=5),
         }
-        token, secret = tokens.create_token(values, prefix=settings.credential_prefix, cost=settings.token_cost)
+        token, secret = tokens.create_token(
+            values, prefix=settings.credential_prefix, cost=settings.token_cost
+        )
         try:
             body = {"friendly_name": socket.gethostname(), "metadata": {"integration_type": "self"}}
             headers = {"X-Auto-Enrollment-Key": token.token_key, "X-Auto-Enrollment-Secret": secret}
