@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -100,6 +102,25 @@ def test_two_ways_to_one_group_are_no_circle(api: Api, fleet: dict[str, int]) ->
     api.patch("/host-groups/Base", {"parent_id": "Both"})
     refused(api.patch("/host-groups/Left", {"rule": 'group == "Both"'}), "Circle")
     assert names(api, "Both") == ["web1"]
+
+
+def test_two_changes_at_once_make_no_circle(api: Api) -> None:
+    for number in range(8):
+        names = (f"A{number}", f"B{number}")
+        for name in names:
+            group(api, name)
+        ready = Barrier(2)
+
+        def hang(below: str, above: str, ready: Barrier = ready) -> int:
+            ready.wait(10)
+            other = Api(api.client.application.test_client(), "")
+            other.headers = api.headers
+            return other.patch(f"/host-groups/{below}", {"parent_id": above}).status_code
+
+        with ThreadPoolExecutor(2) as pool:
+            answers = sorted(pool.map(hang, names, names[::-1]))
+        assert answers == [200, 400]
+    assert api.get("/inventory").status_code == 200
 
 
 # -- rules -----------------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def holds(node: rules.Node, world: World, device: Device) -> bool | None:
     if isinstance(node, rules.Test):
         return compare(node, world, device)
     values = [holds(part, world, device) for part in node.parts]
-    decisive = isinstance(node, rules.Any_)
+    decisive = isinstance(node, rules.Some)
     if decisive in values:
         return decisive
     return None if None in values else not decisive

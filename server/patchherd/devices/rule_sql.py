@@ -52,9 +52,9 @@ class Compiler:
         """The condition of a tree; it is unknown, like NULL, where the rule is."""
         if isinstance(node, rules.Not):
             return negation(self.condition(node.part))
-        if isinstance(node, rules.All):
+        if isinstance(node, rules.Every):
             return all_of(map(self.condition, node.parts))
-        if isinstance(node, rules.Any_):
+        if isinstance(node, rules.Some):
             return any_of(map(self.condition, node.parts))
         return self._test(node)
 

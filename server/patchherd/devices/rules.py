@@ -88,19 +88,19 @@ class Not:
 
 
 @dataclass(frozen=True)
-class All:
+class Every:
     parts: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
-class Any_:
+class Some:
     parts: tuple[Node, ...]
 
 
-Node = Test | Not | All | Any_
+Node = Test | Not | Every | Some
 
 
-@lru_cache(2048)
+@lru_cache(512)
 def parse(text: str) -> Node:
     """The tree of a rule. Raises RuleError, which names the position and, for a word that is nearly right, the word."""
     if len(text) > MAX_LENGTH:
@@ -204,14 +204,14 @@ class _Parser:
         while self.is_next("or"):
             self.take()
             parts.append(self.every(depth))
-        return parts[0] if len(parts) == 1 else Any_(tuple(parts))
+        return parts[0] if len(parts) == 1 else Some(tuple(parts))
 
     def every(self, depth: int) -> Node:
         parts = [self.one(depth)]
         while self.is_next("and"):
             self.take()
             parts.append(self.one(depth))
-        return parts[0] if len(parts) == 1 else All(tuple(parts))
+        return parts[0] if len(parts) == 1 else Every(tuple(parts))
 
     def one(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
