@@ -12,6 +12,7 @@ from flask import Flask
 
 from patchherd import database
 from patchherd.app import create_app
+from patchherd.deployments.history import deployments_of_device
 from patchherd.devices import history
 from patchherd.devices.models import Device
 from patchherd.settings import Settings
@@ -101,6 +102,15 @@ def test_merge_unites(api: Api, pair: tuple[int, int]) -> None:
     assert api.post(f"/devices/{third}/merge", {"from": [str(new)]}).status_code == 200
     assert {row["device_id"] for row in api.get(f"/devices/{third}/history").json["events"]} == {old, new, third}
     assert {row["merged_into"] for row in api.get("/devices/deleted").json["devices"]} == {third}
+
+
+def test_deployments_of_the_others_are_shown_with_its_own(api: Api, pair: tuple[int, int]) -> None:
+    old, new = pair
+    placed = api.post("/scans", {"devices": [old]}).json["id"]
+    api.post(f"/deployments/{placed}/cancel")
+    api.post(f"/devices/{new}/merge", {"from": [old]})
+    with database.connection():
+        assert [row["id"] for row in deployments_of_device(new, 10)] == [placed]
 
 
 def test_credentials_of_the_kept_one_work_and_the_others_do_not(api: Api) -> None:

@@ -131,8 +131,7 @@ def page(
     limit: int = 100,
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Events of a device and of those that were merged into it, newest first; `before` for the next page, if any."""
-    merged = Device.select(Device.id).where(Device.merged_into == device.id)
-    events = DeviceEvent.select().where((DeviceEvent.device == device.id) | DeviceEvent.device.in_(merged))
+    events = DeviceEvent.select().where(DeviceEvent.device.in_(with_merged(device.id)))
     if types := list(types):
         events = events.where(DeviceEvent.type.in_(types))
     if since is not None:
@@ -152,6 +151,12 @@ def page(
         for row in rows[:limit]
     ]
     return shown, rows[limit - 1].id if len(rows) > limit else None
+
+
+def with_merged(device_id: int) -> list[int]:
+    """Ids of a device and of those that were merged into it: what happened to them happened to it."""
+    merged = Device.select(Device.id).where(Device.merged_into == device_id).order_by(Device.id)
+    return [device_id, *(number for (number,) in merged.tuples())]
 
 
 def drop_old() -> int:
