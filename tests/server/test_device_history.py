@@ -162,3 +162,12 @@ def test_what_a_device_is_comes_with_it(api: Api) -> None:
     with database.connection():
         Device.delete().where(Device.id == device.id).execute()
         assert DeviceEvent.select().count() == 0
+
+
+def test_what_operators_add_and_rename(api: Api) -> None:
+    added = api.post("/devices", {"hostname": "srv1", "os_type": "linux"})
+    assert added.status_code == 201, added.text
+    assert api.patch("/devices/srv1", {"hostname": "srv2"}).status_code == 200
+    told = events(api, "srv2")
+    assert told[0] == ("enrolled", {"token": None, "name": "srv1"})
+    assert told[-1] == ("renamed", {"field": "hostname", "from": "srv1", "to": "srv2"})

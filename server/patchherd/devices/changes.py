@@ -64,6 +64,7 @@ def add_device(body: dict[str, Any]) -> Device:
             raise invalid("hostname", "already taken", value=body["hostname"])
         device = create_device(body.get("friendly_name", body["hostname"]))
         audit.record("device.create", "device", device.uuid, device.friendly_name)
+        history.note(device.id, "enrolled", {"token": None, "name": device.friendly_name})
         change_device(device, body)
     return device
 
@@ -87,8 +88,8 @@ def _events(before: dict[str, Any], after: dict[str, Any]) -> list[history.Event
     """What in an operator's change is worth remembering."""
     changed = {name for name in after if after[name] != before[name]}
     events: list[history.Event] = []
-    for kind, name in (("renamed", "friendly_name"), ("moved", "address")):
-        if name in changed:
+    for kind, name in (("renamed", "friendly_name"), ("renamed", "hostname"), ("moved", "address")):
+        if name in changed and (before[name] is not None or name == "address"):
             events.append((kind, {"field": name, "from": before[name], "to": after[name]}))
     if "approved" in changed:
         events.append(("approved" if after["approved"] else "approval_withdrawn", {}))

@@ -40,7 +40,7 @@ def sentence(kind: str, detail: dict[str, Any]) -> str:
     if kind == "patched":
         return f"Deployment {detail.get('deployment')} installed {detail.get('installed')} patches"
     if kind == "enrolled":
-        return f"Enrolled with the token {detail.get('token')}"
+        return f"Enrolled with the token {detail['token']}" if detail.get("token") else "Added by hand"
     if kind == "restored":
         return f"Restored, its credentials {detail.get('credentials')}"
     return kind.replace("_", " ").capitalize()
