@@ -31,7 +31,7 @@ SHELLS = ("sh", "powershell", "cmd")
 
 # Names that mean something else in a pattern: a host that calls itself so must not receive what is meant for the controller.
 _RESERVED_HOSTS = {"localhost", "all", "ungrouped", "127.0.0.1", "::1"}
-_BUILT_IN_GROUP = re.compile(r"^(all|ungrouped|reboot_(required|unknown)|(os|status|patch|state|arch)_.*)\Z")
+_BUILT_IN_GROUP = re.compile(r"^(all|ungrouped|reboot_(required|unknown)|(os|status|patch|state|arch|tag)_.*)\Z")
 
 
 class BadConnection(Exception):
@@ -63,14 +63,26 @@ def host_names(records, taken):
 def user_group_names(names):
     """Return {group name of the server: name for Ansible}; two groups never become one, nor one of the built-in groups."""
     safe = {name: to_safe_group_name(name, force=True, silent=True) for name in names}
-    result = {}
-    for name, short in safe.items():
-        if _BUILT_IN_GROUP.match(short):
-            short = f"group_{short}"
-        if list(safe.values()).count(safe[name]) > 1 or not short.strip("_"):
-            short = f"{short}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        result[name] = short
-    return result
+    result = _kept_apart(safe)
+    return {name: f"group_{short}" if _BUILT_IN_GROUP.match(safe[name]) else short for name, short in result.items()}
+
+
+def tag_group_names(tags):
+    """Return {tag of the server: name for Ansible}; two tags never become one group."""
+    return _kept_apart({tag: "tag_" + to_safe_group_name(tag, force=True, silent=True) for tag in tags})
+
+
+def _kept_apart(safe):
+    """Return the same names, with a digest where several things would have one or nothing is left of the name."""
+    bearers = {}
+    for short in safe.values():
+        bearers[short] = bearers.get(short, 0) + 1
+    return {
+        name: f"{short}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        if bearers[short] > 1 or not short.strip("_")
+        else short
+        for name, short in safe.items()
+    }
 
 
 def host_keys(record):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from patchherd.database import chunked, now, write_transaction
+from patchherd.devices.keys import with_keys
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
 from patchherd.devices.registry import create_device
 from patchherd.enrollment.models import HostCredential
@@ -31,7 +32,7 @@ def create_fleet(count: int) -> None:
     """`count` devices that have reported: every system, two groups each, three pinned host keys on Linux."""
     chance = random.Random(count)  # the same fleet in every run
     moment = now()
-    rows = [_device(number, chance, moment) for number in range(count)]
+    rows = [with_keys(_device(number, chance, moment)) for number in range(count)]
     with write_transaction():
         groups = [
             DeviceGroup.create(uuid=str(uuid.uuid4()), name=f"Group {number}", created_at=moment)

@@ -13,10 +13,11 @@ from flask import Flask
 
 from patchherd import database
 from patchherd.database import now
+from patchherd.devices.conditions import is_known
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device, find_device
 from patchherd.packages.models import DevicePackages, Verdict
-from patchherd.packages.patches import fleet_counts, is_known, patch_state, patches_of
+from patchherd.packages.patches import fleet_counts, patch_state, patches_of
 from patchherd.packages.reports import receive_report
 from patchherd.packages.windows import windows_report
 from patchherd.settings import Settings

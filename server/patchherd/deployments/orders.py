@@ -68,7 +68,7 @@ def place(
     packages = packages or []
     if (filter_ == "packages") != bool(packages):
         raise invalid("packages", "names are needed with filter 'packages', and only there")
-    targets = resolve_targets(devices, groups)
+    targets = resolve_targets(settings, devices, groups)
     if kind == "scan":
         plans = [HostPlan(device, skip=unreachable_reason(device)) for device in targets]
     else:
@@ -78,7 +78,7 @@ def place(
         raise Conflict("Nothing can be deployed", reasons)
     with write_transaction():
         take_turn(PLACING)
-        _refuse_overlap(plans)
+        refuse_busy([plan.device.id for plan in plans if not plan.skip])
         deployment = Deployment.create(
             uuid=str(uuid.uuid4()),
             kind=kind,
@@ -102,9 +102,11 @@ def place(
     return Deployment.get_by_id(deployment.id)
 
 
-def _refuse_overlap(plans: list[HostPlan]) -> None:
-    """Two runs on one machine would fight for its package lock and each report the other's changes."""
-    ids = [plan.device.id for plan in plans if not plan.skip]
+def refuse_busy(ids: list[int]) -> None:
+    """Raises Conflict when one of these devices is part of an open deployment.
+
+    Two runs on one machine would fight for its package lock and each report the other's changes.
+    """
     for part in chunked(ids, 1):
         busy = (
             DeploymentHost.select(DeploymentHost.deployment, DeploymentHost.name)

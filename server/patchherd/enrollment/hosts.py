@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from flask import request
 
 from patchherd.database import Prepared, now, write_transaction
+from patchherd.devices import history
 from patchherd.devices.host_keys import read_host_keys
 from patchherd.devices.models import Device, DeviceGroup
 from patchherd.devices.registry import create_device
@@ -129,6 +130,7 @@ def re_enroll(principal: Principal) -> Enrolled | None:
     except Unauthorized:
         return None
     with write_transaction():
+        history.note(credential.device.id, "re_enrolled")
         audit.record("host.enroll_again", "device", credential.device.uuid, credential.device.friendly_name)
         EnrollmentToken.update(last_used_at=now()).where(EnrollmentToken.id == principal.id).execute()
     return Enrolled(credential.device, credential.api_id, key)
@@ -213,6 +215,7 @@ def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: st
         reported_host_keys=keys,
         facts={"problems": problems} if problems else {},
     )
+    history.note(device.id, "enrolled", {"token": token.token_name, "name": device.friendly_name})
     api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
     HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=moment)
     audit.record(
