@@ -38,7 +38,7 @@ options:
     description:
       - Only devices that match all of these. The server does the selection.
       - Known names are V(group), V(os_family) (V(debian), V(redhat), V(windows)), V(status) (V(online), V(offline), V(unknown)),
-        V(patch_status) (V(missing), V(current), V(unknown)) and V(hostname).
+        V(patch_status) (V(missing), V(current), V(unknown)), V(hostname) and V(tag).
     type: dict
     default: {}
   group_by:
@@ -47,14 +47,16 @@ options:
       - V(groups) makes a group for each group of the server, with characters that Ansible does not allow replaced by C(_). V(os_family)
         makes C(os_debian), C(os_redhat) and C(os_windows). V(status), V(patch_status), V(state) and V(architecture) make for example
         C(status_online), C(patch_missing), C(state_pending) and C(arch_x86_64). V(reboot_required) makes C(reboot_required) and
-        C(reboot_unknown).
+        C(reboot_unknown). V(tags) makes for example C(tag_prod), with C(_) for what Ansible does not allow.
+      - A group of the server holds the devices that were put into it, those that its rule selects and those of the groups below it.
     type: list
     elements: str
-    choices: [groups, os_family, status, patch_status, reboot_required, state, architecture]
-    default: [groups, os_family, status, patch_status, reboot_required]
+    choices: [groups, tags, os_family, status, patch_status, reboot_required, state, architecture]
+    default: [groups, tags, os_family, status, patch_status, reboot_required]
   hostvars_prefix:
     description:
       - Prefix of the variables that carry fields of the device, such as C(patchherd_os_family) or C(patchherd_missing).
+      - C(patchherd_maintenance) tells that the server deploys nothing to a device for the time being. What is run by hand may ask for it.
       - C(patchherd_device_id) and C(patchherd_agent_id) have this name in any case.
     type: str
     default: patchherd_
@@ -97,7 +99,7 @@ keyed_groups:
     prefix: ""
     separator: ""
 groups:
-  urgent: patchherd_security | default(0, true) > 0
+  urgent: patchherd_security | default(0, true) > 0 and not patchherd_maintenance
 compose:
   ansible_host: patchherd_hostname + '.example.com'
 """
@@ -124,7 +126,7 @@ except ImportError:  # ansible-core 2.18 trusts what is not marked
         return value
 
 
-FILTERS = ("group", "os_family", "status", "patch_status", "hostname")
+FILTERS = ("group", "os_family", "status", "patch_status", "hostname", "tag")
 VARIABLES = (
     "agent_id",
     "hostname",
@@ -141,6 +143,8 @@ VARIABLES = (
     "security",
     "reboot_required",
     "groups",
+    "tags",
+    "maintenance",
 )
 PREFIXES = {"os_family": "os", "status": "status", "patch_status": "patch", "state": "state", "architecture": "arch"}
 
@@ -251,11 +255,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         for record in records:
             if not isinstance(record, dict) or not _is_id(record.get("id")) or not isinstance(record.get("name"), str):
                 raise AnsibleError("the answer of the Patchherd server holds a host without id or name")
-            groups = record.get("groups") or []
-            if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
-                raise AnsibleError(
-                    f"the answer of the Patchherd server holds malformed groups for device {record['id']}"
-                )
+            for field in ("groups", "tags"):
+                words = record.get(field) or []
+                if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                    raise AnsibleError(
+                        f"the answer of the Patchherd server holds malformed {field} for device {record['id']}"
+                    )
             ids.add(record["id"])
         if len(ids) != len(records):
             raise AnsibleError("the answer of the Patchherd server holds a device twice")
@@ -292,11 +297,15 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Return {group: [device id]} for O(group_by)."""
         wanted = self.get_option("group_by")
         result = {}
-        own_names = {}
+        own_names, tag_names = {}, {}
         if "groups" in wanted:
             own_names = _hosts.user_group_names({group for record in records for group in record.get("groups") or []})
+        if "tags" in wanted:
+            tag_names = _hosts.tag_group_names({tag for record in records for tag in record.get("tags") or []})
         for record in records:
             member_of = {own_names[group] for group in record.get("groups") or []} if own_names else set()
+            if tag_names:
+                member_of.update(tag_names[tag] for tag in record.get("tags") or [])
             for field, prefix in PREFIXES.items():
                 if field in wanted and isinstance(record.get(field), str) and record[field]:
                     member_of.add(self._sanitize_group_name(f"{prefix}_{record[field]}"))

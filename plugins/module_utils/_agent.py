@@ -636,15 +636,17 @@ def repository_options():
 class Dnf:
     """Packages of an rpm host; candidates from dnf's cache after dnf itself has refreshed what is too old."""
 
-    # A repository that is away must not hide what the others offer; that it is away is reported.
-    CACHED = ["dnf", "-q", "-C", "--setopt=*.skip_if_unavailable=1"]
-
-    def __init__(self):
+    def __init__(self, state):
         self.problems = []
+        # An ordinary user cannot refresh the system's cache, and dnf would read that one and fill another.
+        own = [] if os.geteuid() == 0 else ["--setopt=cachedir=" + os.path.join(state, "dnf")]
+        self.dnf = ["dnf", "-q"] + own
+        # A repository that is away must not hide what the others offer; that it is away is reported.
+        self.cached = self.dnf + ["-C", "--setopt=*.skip_if_unavailable=1"]
 
     def query(self, *arguments):
         """Output of a dnf query against the cache; a failure becomes a problem and empty output."""
-        code, out, err = run(self.CACHED + list(arguments), timeout=180)
+        code, out, err = run(self.cached + list(arguments), timeout=180)
         if code:
             self.problems.append("dnf %s failed: %s" % (arguments[0], (err.strip() or out.strip()).splitlines()[-1:]))
         return out, code == 0
@@ -654,8 +656,9 @@ class Dnf:
         if refresh == "never":
             return
         age = 1 if refresh == "always" else max(1, int(hours * 3600))
-        command = ["dnf", "-q", "--setopt=metadata_expire=%d" % age, "--setopt=*.metadata_expire=%d" % age,
-                   "--setopt=*.skip_if_unavailable=0", "makecache"] + (["--refresh"] if refresh == "always" else [])
+        command = self.dnf + ["--setopt=metadata_expire=%d" % age, "--setopt=*.metadata_expire=%d" % age,
+                              "--setopt=*.skip_if_unavailable=0", "makecache"]
+        command += ["--refresh"] if refresh == "always" else []
         code, _out, err = run(command, timeout=600)  # dnf itself waits for a lock that somebody else holds
         if code == 0:
             return
@@ -668,7 +671,7 @@ class Dnf:
     def repositories(self):
         """(repositories of the report, epoch seconds of the oldest enabled repository's metadata or None)."""
         out, good = self.query("repoinfo", "--all")
-        listed = run(["dnf", "-q", "-C", "repolist", "--all"])[1]
+        listed = run(self.dnf + ["-C", "repolist", "--all"])[1]
         configured = {line.split()[0]: line.split()[-1] == "enabled" for line in listed.splitlines()
                       if line.split() and line.split()[-1] in ("enabled", "disabled")}
         options = repository_options()
@@ -951,7 +954,7 @@ def collect(refresh="auto", refresh_hours=METADATA_HOURS):
     if shutil.which("dpkg-query") and shutil.which("apt-get"):
         ecosystem, manager, source, reboot = "deb", "apt", Apt(state_directory()), apt_reboot
     elif shutil.which("rpm") and shutil.which("dnf"):
-        ecosystem, manager, source, reboot = "rpm", "dnf", Dnf(), dnf_reboot
+        ecosystem, manager, source, reboot = "rpm", "dnf", Dnf(state_directory()), dnf_reboot
     else:
         raise AgentError("this host has neither apt with dpkg nor dnf with rpm")
     packages, repositories, updated, problems = source.collect(refresh, refresh_hours)
@@ -1220,6 +1223,7 @@ def locked(state_dir):
 # --------------------------------------------------------------------------- install and uninstall
 
 
+# Newer distributions keep the RPM database below /usr, and reading it may need its journal.
 SERVICE = """\
 [Unit]
 Description=Patchherd agent: report packages and system state
@@ -1235,7 +1239,7 @@ NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectHome=read-only
 ProtectSystem=full
-ReadWritePaths={directory}
+ReadWritePaths={directory} -/usr/lib/sysimage/rpm
 """
 TIMER = """\
 [Unit]

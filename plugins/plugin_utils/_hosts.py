@@ -23,17 +23,15 @@ _DNS_NAME = re.compile(r"^[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?\Z"
 _USER = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_.@\\$-]{0,103}\Z")
 _PYTHON = re.compile(r"^/[A-Za-z0-9_.+/-]{1,200}\Z")
 _AGENT_ID = re.compile(r"^[A-Za-z0-9-]{1,64}\Z")
-_KEY = re.compile(r"^([a-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,4096}={0,2})\Z")
-_KEY_TYPES = re.compile(
-    r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)\Z"
-)
+_KEY = re.compile(r"(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)) ([A-Za-z0-9+/]{40,3000}={0,2})\Z")
+_POINT_LENGTHS = {"ecdsa-sha2-nistp256": 65, "ecdsa-sha2-nistp384": 97, "ecdsa-sha2-nistp521": 133}
 
 CONNECTIONS = ("ssh", "psrp", "winrm", "local")
 SHELLS = ("sh", "powershell", "cmd")
 
 # Names that mean something else in a pattern: a host that calls itself so must not receive what is meant for the controller.
 _RESERVED_HOSTS = {"localhost", "all", "ungrouped", "127.0.0.1", "::1"}
-_BUILT_IN_GROUP = re.compile(r"^(all|ungrouped|reboot_(required|unknown)|(os|status|patch|state|arch)_.*)\Z")
+_BUILT_IN_GROUP = re.compile(r"^(all|ungrouped|reboot_(required|unknown)|(os|status|patch|state|arch|tag)_.*)\Z")
 
 
 class BadConnection(Exception):
@@ -65,33 +63,76 @@ def host_names(records, taken):
 def user_group_names(names):
     """Return {group name of the server: name for Ansible}; two groups never become one, nor one of the built-in groups."""
     safe = {name: to_safe_group_name(name, force=True, silent=True) for name in names}
-    result = {}
-    for name, short in safe.items():
-        if _BUILT_IN_GROUP.match(short):
-            short = f"group_{short}"
-        if list(safe.values()).count(safe[name]) > 1 or not short.strip("_"):
-            short = f"{short}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        result[name] = short
-    return result
+    result = _kept_apart(safe)
+    return {name: f"group_{short}" if _BUILT_IN_GROUP.match(safe[name]) else short for name, short in result.items()}
+
+
+def tag_group_names(tags):
+    """Return {tag of the server: name for Ansible}; two tags never become one group."""
+    return _kept_apart({tag: "tag_" + to_safe_group_name(tag, force=True, silent=True) for tag in tags})
+
+
+def _kept_apart(safe):
+    """Return the same names, with a digest where several things would have one or nothing is left of the name."""
+    bearers = {}
+    for short in safe.values():
+        bearers[short] = bearers.get(short, 0) + 1
+    return {
+        name: f"{short}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        if bearers[short] > 1 or not short.strip("_")
+        else short
+        for name, short in safe.items()
+    }
 
 
 def host_keys(record):
     """Return the pinned keys of a record as ["type base64"]; raise BadConnection when one is no SSH public key."""
-    keys = []
-    for line in record.get("ssh_host_keys") or []:
-        match = _KEY.match(line) if isinstance(line, str) else None
-        if not match or not _KEY_TYPES.match(match.group(1)):
-            raise BadConnection("SSH host key")
-        try:
-            blob = base64.b64decode(match.group(2), validate=True)
-        except binascii.Error:
-            raise BadConnection("SSH host key") from None
-        # A key begins with the length and the name of its own type.
-        kind = match.group(1).encode()
-        if blob[: 4 + len(kind)] != len(kind).to_bytes(4, "big") + kind:
-            raise BadConnection("SSH host key")
-        keys.append(f"{match.group(1)} {match.group(2)}")
+    keys = record.get("ssh_host_keys") or []
+    if not isinstance(keys, list) or not all(isinstance(line, str) and _is_host_key(line) for line in keys):
+        raise BadConnection("SSH host key")
     return keys
+
+
+def _is_host_key(line):
+    """Whether C(type base64) is a whole public key of that type: what the server keeps, and nothing else."""
+    match = _KEY.match(line)
+    if not match:
+        return False
+    kind, encoded = match.groups()
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        return False
+    parts = _key_parts(blob)
+    if not parts or parts[0] != kind.encode() or base64.b64encode(blob).decode() != encoded:
+        return False
+    if kind == "ssh-ed25519":
+        return [len(part) for part in parts[1:]] == [32]
+    if len(parts) != 3:
+        return False
+    if kind == "ssh-rsa":
+        modulus = int.from_bytes(parts[2], "big")
+        return _is_positive(parts[1]) and _is_positive(parts[2]) and 1024 <= modulus.bit_length() <= 16384
+    return parts[1] == kind.rpartition("-")[2].encode() and len(parts[2]) == _POINT_LENGTHS[kind] and parts[2][0] == 4
+
+
+def _key_parts(blob):
+    """The strings of a key, each behind its length in four bytes; none when they do not fill the blob."""
+    parts, at = [], 0
+    while at < len(blob):
+        end = at + 4 + int.from_bytes(blob[at : at + 4], "big")
+        if end > len(blob) or len(parts) == 3:
+            return []
+        parts.append(blob[at + 4 : end])
+        at = end
+    return parts
+
+
+def _is_positive(number):
+    """Whether it is a positive number of the SSH protocol without needless bytes."""
+    if not number or number[0] & 0x80:
+        return False
+    return number[0] != 0 or (len(number) > 1 and number[1] & 0x80 != 0)
 
 
 def _checked(value, field, pattern):

@@ -16,10 +16,13 @@ from patchherd.automation import api as automation
 from patchherd.automation import jobs as _jobs  # noqa: F401 - adds its kind of deployments
 from patchherd.automation import profiles_api as profiles
 from patchherd.deployments import api as deployments
+from patchherd.deployments import merging_api
 from patchherd.devices import api as devices
+from patchherd.devices import records_api
 from patchherd.enrollment import agents_api as agents
 from patchherd.enrollment import api as enrollment
 from patchherd.enrollment import groups_api as groups
+from patchherd.enrollment import restoring_api
 from patchherd.identity import access, cookies, openapi, ratelimit
 from patchherd.identity import api as identity
 from patchherd.identity import users_api as users
@@ -74,6 +77,8 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (groups.room, versioned),
         (devices.legacy, {"url_prefix": "/api"}),
         (devices.room, versioned),
+        (records_api.room, versioned),
+        (restoring_api.room, versioned),
         (packages.room, versioned),
         (inventory.room, versioned),
         (machine_api.room, {"url_prefix": "/api"}),
@@ -84,4 +89,5 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (actions.room, versioned),
         (agent_work.room, versioned),
         (profiles.room, versioned),
+        (merging_api.room, versioned),
     ]

@@ -15,10 +15,11 @@ from prometheus_client import CollectorRegistry, Gauge, Info, generate_latest
 from patchherd import __version__, database
 from patchherd.database import now
 from patchherd.deployments.models import OPEN_STATES, Deployment, Job
+from patchherd.devices.conditions import is_known
 from patchherd.devices.models import Device
 from patchherd.http import Room, settings
 from patchherd.identity.access import current_or_none, public
-from patchherd.packages.patches import count_if, is_known
+from patchherd.packages.patches import count_if
 
 UNTAKEN_SECONDS = 60
 """A job that waits for longer, while none runs, tells that no worker is there."""

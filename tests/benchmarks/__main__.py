@@ -26,6 +26,7 @@ BENCHMARKS = {
     "ingest_http": "Report ingest, over HTTP",
     "agents": "Fleet of agents",
     "inventory": "Inventory",
+    "groups": "Groups",
     "deployment": "Deployment",
 }
 HEAD = """# Benchmarks

@@ -4,18 +4,19 @@
 
 from __future__ import annotations
 
-import base64
 import random
 import uuid
 from pathlib import Path
 from typing import Any
 
 from patchherd.database import chunked, now, write_transaction
+from patchherd.devices.keys import with_keys
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
 from patchherd.devices.registry import create_device
 from patchherd.enrollment.models import HostCredential
 from patchherd.identity import credentials
 from patchherd.settings import Settings
+from tests import ssh_keys
 
 SYSTEMS = [
     ("debian", "debian", "Debian GNU/Linux", "12 (bookworm)", "12"),
@@ -31,7 +32,7 @@ def create_fleet(count: int) -> None:
     """`count` devices that have reported: every system, two groups each, three pinned host keys on Linux."""
     chance = random.Random(count)  # the same fleet in every run
     moment = now()
-    rows = [_device(number, chance, moment) for number in range(count)]
+    rows = [with_keys(_device(number, chance, moment)) for number in range(count)]
     with write_transaction():
         groups = [
             DeviceGroup.create(uuid=str(uuid.uuid4()), name=f"Group {number}", created_at=moment)
@@ -64,8 +65,8 @@ def _device(number: int, chance: random.Random, moment: Any) -> dict[str, Any]:
 
 
 def _host_keys(chance: random.Random) -> list[str]:
-    sizes = {"ecdsa-sha2-nistp256": 104, "ssh-ed25519": 51, "ssh-rsa": 407}
-    return [f"{kind} {base64.b64encode(chance.randbytes(size)).decode()}" for kind, size in sizes.items()]
+    seed = chance.randbytes(8).hex()
+    return [ssh_keys.ecdsa(seed), ssh_keys.ed25519(seed), ssh_keys.rsa(seed)]
 
 
 def create_host(name: str, cost: int | None = None) -> dict[str, str]:

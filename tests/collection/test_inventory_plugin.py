@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import stat
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import ssh_keys
 from tests.collection.conftest import Ansible
 from tests.collection.fake_server import FakeServer, Handler, running, send
 
@@ -22,9 +22,8 @@ TOKEN = "top-secret-token"
 AGENT = "11111111-1111-4111-8111-{:012d}"
 
 
-def key(seed: int = 1, kind: str = "ssh-ed25519") -> str:
-    blob = len(kind).to_bytes(4, "big") + kind.encode() + (32).to_bytes(4, "big") + bytes([seed]) * 32
-    return f"{kind} {base64.b64encode(blob).decode()}"
+def key(seed: int = 1) -> str:
+    return ssh_keys.ed25519(str(seed))
 
 
 def host(number: int, **changes: Any) -> dict[str, Any]:
@@ -34,7 +33,7 @@ def host(number: int, **changes: Any) -> dict[str, Any]:
         "friendly_name": f"deb{number}", "address": f"10.0.0.{number % 250}", "os_family": "debian", "os_id": "debian",
         "os_name": "Debian GNU/Linux", "os_version": "12 (bookworm)", "os_major": "12", "architecture": "x86_64",
         "state": "active", "status": "online", "patch_status": "missing", "missing": 3, "security": 1,
-        "reboot_required": False, "groups": ["Web servers"],
+        "reboot_required": False, "groups": ["Web servers"], "tags": ["prod"], "maintenance": False,
         "connection": {"type": "ssh", "port": 22, "user": "root", "become": False, "shell": None,
                        "python": "/usr/bin/python3"},
         "ssh_host_keys": [key(number % 250)],
@@ -124,6 +123,8 @@ def test_hosts_groups_and_connection(source: Source) -> None:
             name="rpm2",
             os_family="redhat",
             groups=["Web servers", "Büro & Co"],
+            tags=["tier:1", "tier_1", "dmz.x"],
+            maintenance=True,
             reboot_required=True,
             missing=None,
             patch_status="unknown",
@@ -152,11 +153,13 @@ def test_hosts_groups_and_connection(source: Source) -> None:
         "patchherd_os_id": "debian", "patchherd_os_version": "12 (bookworm)", "patchherd_os_major": "12",
         "patchherd_architecture": "x86_64", "patchherd_state": "active", "patchherd_status": "online",
         "patchherd_patch_status": "missing", "patchherd_missing": 3, "patchherd_security": 1,
-        "patchherd_reboot_required": False, "patchherd_groups": ["Web servers"],
+        "patchherd_reboot_required": False, "patchherd_groups": ["Web servers"], "patchherd_tags": ["prod"],
+        "patchherd_maintenance": False,
     }  # fmt: skip
     assert variables["rpm2"]["ansible_become"] is True
     assert variables["rpm2"]["ansible_port"] == 2222
     assert variables["rpm2"]["patchherd_missing"] is None
+    assert variables["rpm2"]["patchherd_maintenance"] is True
     win = variables["win3"]
     assert (win["ansible_connection"], win["ansible_port"], win["ansible_user"]) == ("psrp", 5986, "Administrator")
     assert win["ansible_shell_type"] == "powershell"
@@ -166,6 +169,8 @@ def test_hosts_groups_and_connection(source: Source) -> None:
         "Web_servers": ["deb1", "rpm2", "win3"], "Büro___Co": ["rpm2"], "os_debian": ["deb1"], "os_redhat": ["rpm2"],
         "os_windows": ["win3"], "status_online": ["deb1", "rpm2", "win3"], "patch_missing": ["deb1", "win3"],
         "patch_unknown": ["rpm2"], "reboot_required": ["rpm2"], "reboot_unknown": ["win3"],
+        "tag_prod": ["deb1", "win3"], "tag_dmz_x": ["rpm2"], "tag_tier_1_e1b99859": ["rpm2"],
+        "tag_tier_1_bb52e452": ["rpm2"],
     }  # fmt: skip
     assert "WARNING" not in listed["stderr"]
     asked = source.fake.asked
@@ -181,18 +186,18 @@ def test_filters_are_sent_and_unknown_ones_refused(source: Source) -> None:
         "os_family": ["debian"],
         "patch_status": ["missing"],
     }
-    assert "unknown filter tag" in source.configure(filters={"tag": "x"}).fails()
+    assert "unknown filter tags" in source.configure(filters={"tags": "x"}).fails()
     assert "filter group must be" in source.configure(filters={"group": ["a", "b"]}).fails()
     assert len(source.fake.asked) == 1
 
 
 def test_known_hosts_holds_the_pinned_keys(source: Source) -> None:
-    kind = "ecdsa-sha2-nistp256"
-    serve(source, host(1, ssh_host_keys=[key(1), key(1, kind)]), host(2))
+    other = ssh_keys.ecdsa("1")
+    serve(source, host(1, ssh_host_keys=[key(1), other]), host(2))
     source.list()
     assert source.known_hosts.read_text().splitlines() == [
         f"patchherd-{AGENT.format(1)} {key(1)}",
-        f"patchherd-{AGENT.format(1)} {key(1, kind)}",
+        f"patchherd-{AGENT.format(1)} {other}",
         f"patchherd-{AGENT.format(2)} {key(2)}",
     ]
     assert stat.S_IMODE(source.known_hosts.stat().st_mode) == 0o600
@@ -269,7 +274,12 @@ EVIL = "{{ lookup('ansible.builtin.pipe', 'touch %s') }}"
 def test_templates_in_records_are_never_run(source: Source) -> None:
     proof = source.folder / "proof"
     evil = EVIL % proof
-    serve(source, host(1, friendly_name=evil, hostname=evil, os_version=evil, groups=[evil], status=evil, state=evil))
+    serve(
+        source,
+        host(
+            1, friendly_name=evil, hostname=evil, os_version=evil, groups=[evil], tags=[evil], status=evil, state=evil
+        ),
+    )
     source.configure(compose={"own": "patchherd_hostname + '!'"}, keyed_groups=[{"key": "patchherd_os_version"}])
     pattern = "patchherd_friendly_name ~ patchherd_os_version ~ own ~ patchherd_groups | join ~ patchherd_status"
     shown = source.run(

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from patchherd.deployments import ledger
 from tests.lab.product import Product, by_name, installed_version, results
 from tests.running import command_line, descendants, is_alive, wait_for
 
@@ -108,11 +109,20 @@ def test_a_stopped_server_goes_on_with_its_deployment(product: Product) -> None:
     slow_down(product, "deb1")
     deployment = product.deploy("deb1", filter="packages", packages=["lab-ssl"])
     wait_for_task(product, deployment["id"], "Install the planned versions with apt")
-    assert product.server.stop() == 0
+    stops = ledger.MAX_ATTEMPTS + 1
+    for number in range(stops):
+        wait_for("the playbook runs", lambda: job_process(product, JOB_MARKS["ansible"]))
+        if number % 2:  # as systemd does it: every process is asked at once
+            assert product.server.process is not None
+            os.killpg(product.server.process.pid, signal.SIGTERM)
+        assert product.server.stop() == 0
+        product.server.start()
+    wait_for("the playbook runs", lambda: job_process(product, JOB_MARKS["ansible"]))
     speed_up(product, "deb1")
-    product.server.start()
     done = product.finished(deployment)
     assert done["state"] == "succeeded", product.explain(done)
+    shown = [(job["state"], job["attempt"]) for job in done["jobs"]]
+    assert shown == [("lost", 1)] * stops + [("succeeded", 1)], "no stop uses up an attempt"
     assert installed_version(product.lab["deb1"], "lab-ssl") == "2.0"
 
 

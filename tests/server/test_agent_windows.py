@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
+from msgspec.structs import replace
 
 from patchherd.database import now
 from tests.server.api import Api, host_headers
@@ -28,8 +31,8 @@ def report() -> dict[str, Any]:
 def test_the_sample_report_is_taken_as_it_is(api: Api, report: dict[str, Any]) -> None:
     host = api.enroll(friendly_name="win")
     answer = api.host("POST", "/hosts/update", host, report)
-    assert (answer.status_code, answer.json["packagesProcessed"]) == (200, 7), answer.text
-    assert (answer.json["updatesAvailable"], answer.json["securityUpdates"]) == (3, 1)
+    assert (answer.status_code, answer.json["packagesProcessed"]) == (200, 9), answer.text
+    assert (answer.json["updatesAvailable"], answer.json["securityUpdates"]) == (5, 1)
 
     device = api.get(f"/devices/{host['id']}").json
     assert device["hostname"] == "WIN-APP01"
@@ -42,6 +45,8 @@ def test_the_sample_report_is_taken_as_it_is(api: Api, report: dict[str, Any]) -
 
     shown = api.get(f"/devices/{host['id']}/patches?verdict=missing,not_installable").json
     rows = {row["kb"]: row for row in shown["patches"]}
+    drivers = [row for row in shown["patches"] if row["package"] == "Contoso - Net - 10.1.0.4"]
+    assert [row["update_id"][-1] for row in drivers] == ["5", "6"], "one title, two updates"
     assert shown["status"] == "missing"
     assert (rows["KB5050001"]["severity"], rows["KB5050001"]["severity_source"]) == ("Critical", "msrc")
     assert rows["KB5050002"]["security"] is False
@@ -65,6 +70,19 @@ def test_a_failed_search_is_unknown_and_never_current(api: Api, report: dict[str
     shown = api.get(f"/devices/{host['id']}/patches").json
     assert (shown["status"], shown["counts"]) == ("unknown", None)
     assert shown["problems"] == [problem]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_setting_decides_whether_agents_renew_themselves(api: Api, app: Flask, allowed: bool) -> None:
+    app.config["PATCHHERD"] = replace(app.config["PATCHHERD"], agent_self_update=allowed)
+    host = api.enroll()
+    shown = api.host("GET", "/hosts/agent/version?os=windows&currentVersion=0.0.9", host).json
+    assert shown["autoUpdate"] is allowed
+    assert re.fullmatch(r"\d+(\.\d+)+", shown["latestVersion"])
+    download = api.host("GET", "/hosts/agent/download?os=windows", host)
+    assert int(download.headers["Content-Length"]) == len(download.data) < 2 * 1024 * 1024
+    assert hashlib.sha256(download.data).hexdigest() == shown["hash"], "in lower case, as the agent computes it"
+    assert re.search(r"(?m)^\$AgentVersion = '([^']+)'", download.text)[1] == shown["latestVersion"]  # type: ignore[index]
 
 
 def test_agent_and_scripts_for_windows(api: Api, client: FlaskClient) -> None:

@@ -22,6 +22,7 @@ from patchherd.devices.models import Device
 from patchherd.settings import Settings
 from tests.server.api import Api
 from tests.server.document3_client import Agent, Operator
+from tests.server.fleet import add_host, package
 from tests.server.queries import queries
 
 SCRIPT = {"type": "powershell_inline", "payload": "Get-Process | Select-Object -First 5"}
@@ -264,6 +265,22 @@ def test_a_device_that_waits_for_approval_gets_nothing(api: Api, operator: Opera
     assert agent.fetch() == []
     api.patch(f"/devices/{agent.device_id}", {"approved": True})
     assert [one["id"] for one in agent.fetch()] == [row["id"]]
+
+
+def test_nothing_runs_on_a_device_in_maintenance(api: Api, operator: Operator, agent: Agent) -> None:
+    assert api.patch(f"/devices/{agent.device_id}", {"maintenance": True}).status_code == 200
+    row = operator.queue(agent.device_id, **SCRIPT)
+    assert row["message"].startswith("not yet: the device is in maintenance")
+    assert agent.fetch() == []
+    api.patch(f"/devices/{agent.device_id}", {"maintenance": False})
+    assert [one["id"] for one in agent.fetch()] == [row["id"]]
+    web = add_host("web", package("bash")).id
+    api.patch(f"/devices/{web}", {"maintenance": True})
+    held = api.post(f"/devices/{web}/actions", {"type": "bash_inline", "payload": "id"}).json
+    assert held["deployment_id"] is None
+    api.patch(f"/devices/{web}", {"maintenance": False})
+    api.post(f"/devices/{web}/actions", {"type": "bash_inline", "payload": "id"})
+    assert api.get(f"/actions/{held['id']}").json["deployment_id"] is not None
 
 
 def test_what_an_agent_has_cannot_be_called_back(api: Api, operator: Operator, agent: Agent) -> None:

@@ -17,9 +17,10 @@ from werkzeug.test import TestResponse
 from patchherd import database
 from patchherd.identity.models import AuditEntry
 from tests.server.api import ADMIN, PASSWORD, Api, host_headers, token_headers
+from tests.ssh_keys import ed25519
 
 V1 = "/api/v1"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0x" + "A" * 35
+KEY = ed25519("any")
 PACKAGE = {
     "name": "nginx", "currentVersion": "1.18", "availableVersion": "1.20", "needsUpdate": True, "architecture": "amd64",
 }  # fmt: skip
@@ -76,6 +77,23 @@ class World:
         step = {"name": "n", "action_type": "bash_inline", "payload": "id"}
         assert self.api.post(f"/profiles/{profile}/tasks", step).status_code == 201
         return self.send("POST", f"/profiles/{profile}/apply", {"device_ids": [self.device]})
+
+    def leave_group(self) -> TestResponse:
+        self.send("POST", f"/host-groups/{self.group}/hosts", {"host_ids": [self.device]})
+        return self.send("DELETE", f"/host-groups/{self.group}/hosts/{self.device}")
+
+    def untag(self) -> TestResponse:
+        self.send("POST", f"/devices/{self.device}/tags", {"tags": ["prod"]})
+        return self.send("DELETE", f"/devices/{self.device}/tags/prod")
+
+    def merge(self) -> TestResponse:
+        other = self.api.enroll(friendly_name="other")
+        assert self.api.host("POST", "/hosts/update", other, self.report).status_code == 200
+        return self.send("POST", f"/devices/{self.device}/merge", {"from": [other["id"]]})
+
+    def restore(self) -> TestResponse:
+        assert self.send("DELETE", f"/devices/{self.device}").status_code == 204
+        return self.send("POST", f"/devices/{self.device}/restore", {})
 
     def bootstrap(self) -> TestResponse:
         script = self.api.host("GET", "/hosts/install", self.host).text
@@ -163,6 +181,14 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "PUT /api/v1/devices/<reference>": lambda w: w.send("PUT", f"/devices/{w.device}", {"notes": "n"}),
     "PATCH /api/v1/devices/<reference>": lambda w: w.send("PATCH", f"/devices/{w.device}", {"notes": "n"}),
     "DELETE /api/v1/devices/<reference>": lambda w: w.send("DELETE", f"/devices/{w.device}"),
+    "POST /api/v1/host-groups/<group_id>/hosts": lambda w: w.send(
+        "POST", f"/host-groups/{w.group}/hosts", {"host_ids": [w.host["id"]]}
+    ),
+    "DELETE /api/v1/host-groups/<group_id>/hosts/<reference>": lambda w: w.leave_group(),
+    "POST /api/v1/devices/<reference>/tags": lambda w: w.send("POST", f"/devices/{w.device}/tags", {"tags": ["prod"]}),
+    "DELETE /api/v1/devices/<reference>/tags/<tag>": lambda w: w.untag(),
+    "POST /api/v1/devices/<reference>/merge": lambda w: w.merge(),
+    "POST /api/v1/devices/<reference>/restore": lambda w: w.restore(),
     "POST /api/v1/devices/<reference>/host-keys/accept": lambda w: accept_keys(
         w, f"{V1}/devices/{w.device}/host-keys/accept"
     ),
@@ -242,6 +268,7 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "POST /automation/scripts/<int:script_id>/delete": lambda w: w.click(
         f"/automation{w.made('/scripts', **SCRIPT)}/delete"
     ),
+    "POST /devices/<int:device_id>/maintenance": lambda w: w.click(f"/devices/{w.device}/maintenance", on="1"),
     "POST /devices/<int:device_id>/approve": lambda w: w.click(f"/devices/{w.device}/approve"),
     "POST /devices/<int:device_id>/accept-host-keys": lambda w: accept_keys(w, f"/devices/{w.device}/accept-host-keys"),
 }
@@ -249,6 +276,7 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
 UNRECORDED = {
     "POST /api/v1/auth/setup-admin": "recorded as user.create; works only without users, see test_setup_is_recorded",
     "POST /api/v1/auth/refresh": "continues a log-in that has its entry; a stolen token that comes again is recorded",
+    "POST /api/v1/host-groups/preview": "asks, and changes nothing",
     "POST /api/v1/hosts/ping": "a sign of life changes nothing that anybody decided",
     "POST /api/v1/agent/heartbeat": "a sign of life; what an agent fetched stands with the action",
     "POST /api/v1/agent/actions/<int:action_id>/result": "what a device says of an action is kept with the action",

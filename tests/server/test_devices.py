@@ -21,9 +21,9 @@ from patchherd.errors import ApiError
 from patchherd.packages.reports import receive_report
 from tests.server.api import Api
 from tests.server.queries import queries
+from tests.ssh_keys import ed25519
 
-KEY_A = "ssh-ed25519 " + "A" * 68
-KEY_B = "ssh-ed25519 " + "B" * 68
+KEY_A, KEY_B = ed25519("a"), ed25519("b")
 
 
 def add(name: str, address: str | None = None, *, seen: timedelta | None = None, **report: Any) -> Device:

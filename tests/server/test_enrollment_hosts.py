@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,10 +20,11 @@ from patchherd.enrollment import quota
 from patchherd.enrollment.models import BootstrapToken, EnrollmentToken, HostCredential
 from patchherd.settings import Settings
 from tests.server.api import Api, host_headers, token_headers
+from tests.ssh_keys import ed25519
 
 ENROLL = "/api/v1/auto-enrollment/enroll"
 BULK = f"{ENROLL}/bulk"
-HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB0x" + "A" * 35
+HOST_KEY = ed25519("enrolled")
 
 
 def device(host: dict[str, Any]) -> Device:
@@ -50,6 +52,8 @@ def test_enroll_one(api: Api) -> None:
     assert stored.enrolment_metadata["vmid"] == "100"
     assert re.fullmatch(r"Auto-enrolled via Production Proxmox on \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stored.notes)
     assert stored.ssh_host_keys == [HOST_KEY]
+    (problem,) = api.get(f"/devices/{host['id']}/patches").json["problems"]
+    assert problem.startswith("SSH host key 2 is not a public key")
     with database.connection():
         assert host["api_key"] not in repr(HostCredential.get().__data__)
 
@@ -438,6 +442,25 @@ def test_bootstrap_token_works_once_and_for_five_minutes(api: Api, client: Flask
     assert exchange({"token": token}).status_code == 401
 
 
+@pytest.mark.parametrize("name", ["enroll", "bulk", "script", "exchange"])
+def test_guessing_is_limited_by_address(api: Api, client: FlaskClient, name: str) -> None:
+    token = api.enrollment_token()
+    wrong = {**token_headers(token), "X-Auto-Enrollment-Secret": "0" * 64}
+    query = {"type": "direct-host", "token_key": token["token_key"], "token_secret": "0" * 64}
+    guesses: dict[str, Callable[[], Any]] = {
+        "enroll": lambda: client.post(ENROLL, json={"friendly_name": "x"}, headers=wrong),
+        "bulk": lambda: client.post(BULK, json={"hosts": [{"friendly_name": "x"}]}, headers=wrong),
+        "script": lambda: client.get("/api/v1/auto-enrollment/script", query_string=query),
+        "exchange": lambda: client.post("/api/v1/hosts/bootstrap/exchange", json={"token": "0" * 64}),
+    }
+    host = api.enroll(token)
+    answers = [guesses[name]() for _ in range(31)]
+    assert [answer.status_code for answer in answers] == [401] * 30 + [429]
+    assert answers[-1].json["error"] == "Rate limit exceeded"
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 61
+    assert api.host("POST", "/hosts/ping", host).status_code == 200, "hosts behind the same address go on reporting"
+
+
 def test_agent_download_and_version(api: Api) -> None:
     import hashlib
 
@@ -473,7 +496,9 @@ def test_small_answers(api: Api, client: FlaskClient) -> None:
     assert api.host("GET", "/settings/update-interval", host).json == {"updateInterval": 60}
     assert api.get("/settings/update-interval").json == {"updateInterval": 60}
     assert client.get("/api/v1/settings/update-interval").status_code == 401
-    assert api.host("GET", "/hosts/integrations", host).json["success"] is True
+    shown = api.host("GET", "/hosts/integrations", host).json
+    assert shown == {"success": True, "integrations": {"docker": False, "compliance": False}}
+    assert client.get("/api/v1/hosts/integrations").status_code == 401
     assert client.get("/api/v1/hosts/remove").text.startswith("#!/bin/sh")
     assert client.get("/api/v1/hosts/remove/").status_code == 200
     wrong = client.put("/api/v1/hosts/ping")

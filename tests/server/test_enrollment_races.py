@@ -24,11 +24,11 @@ V1 = "/api/v1"
 
 
 def start(data: Path, database_url: str, **environment: str) -> Server:
-    """A server with cheap hashes, several processes where the database allows, and no limit on refusals."""
+    """A server with cheap hashes, several processes, and no limit on refusals."""
     return Server(
         data,
         PATCHHERD_DATABASE_URL=database_url,
-        PATCHHERD_PROCESSES="1" if database_url.startswith("sqlite") else "3",
+        PATCHHERD_PROCESSES="3",
         PATCHHERD_PASSWORD_COST="4",
         PATCHHERD_TOKEN_COST="4",
         PATCHHERD_AUTH_RATE_LIMIT="10000 per minute",

@@ -71,6 +71,32 @@ def test_the_script_carries_server_and_token(api: Api, app: Flask, client: Flask
         assert refused.status_code == 400, host
 
 
+def test_a_file_that_the_installation_lacks_is_404(
+    api: Api, client: FlaskClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token, host = api.enrollment_token(), api.enroll()
+    monkeypatch.setitem(scripts.SCRIPTS, "proxmox-lxc", "absent.sh.j2")
+    answer = client.get(SCRIPT, query_string=query(token))
+    assert (answer.status_code, answer.json["error"]) == (404, "Script file not found")
+    for system, (_, pattern) in scripts.AGENTS.items():
+        monkeypatch.setitem(scripts.AGENTS, system, (tmp_path / "absent", pattern))
+        for path in ("/hosts/agent/download", "/hosts/agent/version"):
+            answer = api.host("GET", f"{path}?os={system}", host)
+            assert (answer.status_code, answer.json["error"]) == (404, "Agent not found")
+
+
+def test_the_install_script_takes_force_and_an_architecture(api: Api) -> None:
+    host = api.enroll()
+    for system, unforced, forced in (
+        ("linux", "FORCE_INSTALL:-false", "FORCE_INSTALL:-true"),
+        ("windows", "FORCE_INSTALL = 'false'", "FORCE_INSTALL = 'true'"),
+    ):
+        path = f"/hosts/install?os={system}&arch=arm64"
+        assert unforced in api.host("GET", path, host).text
+        assert forced in api.host("GET", f"{path}&force=true", host).text
+        assert unforced in api.host("GET", f"{path}&force=$(reboot)", host).text
+
+
 def test_forwarded_addresses_count_from_trusted_proxies_only(app_settings: Settings, api: Api) -> None:
     token = api.enrollment_token(allowed_ip_ranges=["192.0.2.5"])
     forwarded = {"X-Forwarded-For": "192.0.2.5"}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 
 from patchherd import database
 from patchherd.enrollment.models import EnrollmentToken
+from patchherd.settings import Settings
 from tests.server.api import Api, token_headers
 
 TOKENS = "/auto-enrollment/tokens"
@@ -58,6 +60,15 @@ def test_create_with_everything_and_read_it_back(api: Api) -> None:
     assert shown["hosts_created_today"] == 0
     assert shown["last_used_at"] is None
     assert datetime.fromisoformat(shown["created_at"]) <= datetime.now(UTC)
+
+
+def test_the_secret_is_kept_as_bcrypt_of_the_cost_that_is_set(api: Api, app_settings: Settings) -> None:
+    token = api.enrollment_token()
+    with database.connection():
+        stored = EnrollmentToken.get().secret_hash
+    assert re.fullmatch(r"\$2b\$04\$[./A-Za-z0-9]{53}", stored), "the tests' own cost"
+    assert token["token_secret"] not in stored
+    assert Settings(data=app_settings.data).token_cost == 10, "what the contract promises"
 
 
 def test_list_is_newest_first_and_without_secrets(api: Api) -> None:

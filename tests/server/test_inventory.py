@@ -82,6 +82,8 @@ def test_shape(api: Api, fleet: dict[str, Device]) -> None:
         "security": 1,
         "reboot_required": False,
         "groups": ["Web servers"],
+        "tags": [],
+        "maintenance": False,
         "connection": {
             "type": "ssh",
             "port": 2222,

@@ -138,6 +138,21 @@ def test_after_three_attempts_hosts_fail_and_say_why() -> None:
     assert state(deployment) == "failed"
 
 
+def test_what_was_ended_on_purpose_uses_up_no_attempt() -> None:
+    """However often the server is stopped; what crashes in between still counts."""
+    deployment, job = order("waiting", "patched")
+    for counts in [False, False, True, False, False, True, False]:
+        ledger.take(job.id, "m:1:x", 20)
+        successor = ledger.lose(job.id, "m:1:x", "the server was stopped", counts=counts)
+        assert successor
+        job = Job.get_by_id(successor)
+    assert [row.attempt for row in deployment.jobs.order_by(Job.id)] == [1, 1, 1, 2, 2, 2, 3, 3]
+    assert (hosts(deployment), state(deployment)) == (["waiting", "patched"], "running")
+    ledger.take(job.id, "m:1:x", 20)
+    assert ledger.lose(job.id, "m:1:x", "its worker was killed") is None
+    assert (hosts(deployment), state(deployment)) == (["failed", "patched"], "failed")
+
+
 def test_a_lost_job_starts_clean_or_ends_canceled() -> None:
     deployment, job = order("running")
     ledger.take(job.id, "m:1:x", 20)
@@ -208,6 +223,23 @@ def test_jobs_that_nobody_takes() -> None:
     assert ledger.waiting_jobs(15) == [job.id]
     ledger.take(job.id, "m:1:x", 20)
     assert ledger.waiting_jobs(15) == []
+
+
+def test_the_reaper_tells_the_stopped_from_the_killed(app_settings: Settings) -> None:
+    pids = {name: 2**22 + number for number, name in enumerate(["stopped", "killed", "watched"], 7)}
+    orders = {name: order("running") for name in pids}
+    for name, pid in pids.items():
+        ledger.take(orders[name][1].id, f"{processes.machine()}:{pid}:gone", 20)
+    worker.reap(app_settings, stopped={pids["stopped"]}, spared={pids["watched"]})
+    shown = {
+        name: [(row.state, row.attempt, row.message) for row in deployment.jobs.order_by(Job.id)]
+        for name, (deployment, _) in orders.items()
+    }
+    assert shown == {
+        "stopped": [("lost", 1, "the server was stopped"), ("queued", 1, "")],
+        "killed": [("lost", 1, "its worker was killed"), ("queued", 2, "")],
+        "watched": [("running", 1, "")],
+    }
 
 
 def test_the_reaper_requeues_what_dead_processes_left(app_settings: Settings) -> None:

@@ -11,6 +11,8 @@ from flask.testing import FlaskClient
 
 from patchherd import database
 from patchherd.devices.models import Device
+from patchherd.enrollment.models import EnrollmentToken
+from patchherd.identity.models import ApiToken
 from tests.server.api import Api, token_headers
 
 PATHS = ["/api/hosts", "/api/v1/api/hosts"]
@@ -117,3 +119,75 @@ def test_who_may_read(api: Api, client: FlaskClient, machine: tuple[str, str]) -
     bearer = {"Authorization": f"Bearer {api.api_token(role='viewer')}"}
     assert client.get("/api/hosts", headers=bearer).status_code == 200
     assert client.post("/api/v1/deployments", json={}, auth=machine).status_code == 403
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_token_of_the_machine_api_ends(api: Api, client: FlaskClient, path: str) -> None:
+    """Expired, switched off, with a wrong secret, deleted: 401 in the contract's words, over Basic and as Bearer."""
+    token = api.enrollment_token(metadata={"integration_type": "api"}, scopes={"host": ["get"]})
+    place = f"/auto-enrollment/tokens/{token['id']}"
+
+    def read(secret: str = token["token_secret"]) -> tuple[int, dict[str, Any]]:
+        answer = client.get(path, auth=(token["token_key"], secret))
+        assert ("WWW-Authenticate" in answer.headers) is (answer.status_code == 401)
+        return answer.status_code, answer.json
+
+    def refused(message: str) -> tuple[int, dict[str, Any]]:
+        return 401, {"error": message, "detail": message}
+
+    assert read() == (200, {"hosts": [], "total": 0})
+    assert read("0" * 64) == refused("Invalid token secret")
+    with database.connection():
+        EnrollmentToken.update(expires_at=database.now()).execute()
+    assert read() == refused("Token expired")
+    assert api.patch(place, {"expires_at": ""}).status_code == 200
+    assert read()[0] == 200
+    assert api.patch(place, {"is_active": False}).status_code == 200
+    assert read() == refused("Invalid or inactive token"), "also one whose secret has been verified a moment ago"
+    assert api.patch(place, {"is_active": True}).status_code == 200
+    assert read()[0] == 200
+    for value in (token["token_key"], token["token_secret"], f"{token['token_key']}:{token['token_secret']}"):
+        answer = client.get(path, headers={"Authorization": f"Bearer {value}"})
+        assert (answer.status_code, answer.json) == refused("Invalid token"), "its scheme is Basic"
+    assert api.delete(place).status_code == 200
+    assert read() == refused("Invalid or inactive token")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_api_token_ends(api: Api, client: FlaskClient, path: str) -> None:
+    """The same for API tokens: as Bearer, and as name and secret over Basic."""
+    texts = [api.api_token(role="viewer"), api.api_token(role="viewer", expires_at="2099-01-01T00:00:00Z")]
+
+    def read(text: str) -> list[tuple[int, Any]]:
+        answers = [
+            client.get(path, headers={"Authorization": f"Bearer {text}"}),
+            client.get(path, auth=(text[:20], text[21:])),
+        ]
+        return [(answer.status_code, answer.json.get("error")) for answer in answers]
+
+    assert [read(text) for text in texts] == [[(200, None)] * 2] * 2
+    with database.connection():
+        ApiToken.update(expires_at=database.now()).where(ApiToken.expires_at.is_null(False)).execute()
+        ApiToken.update(revoked_at=database.now()).where(ApiToken.expires_at.is_null()).execute()
+    assert read(texts[0]) == [(401, "Invalid API token")] * 2
+    assert read(texts[1]) == [(401, "API token expired")] * 2
+
+
+def test_the_last_use_of_a_token_of_the_machine_api_is_known(
+    api: Api, client: FlaskClient, machine: tuple[str, str]
+) -> None:
+    def last_use() -> str | None:
+        (shown,) = api.get("/auto-enrollment/tokens").json
+        return shown["last_used_at"]  # type: ignore[no-any-return]
+
+    client.get("/api/hosts", auth=(machine[0], "0" * 64))
+    assert last_use() is None
+    client.get("/api/hosts", auth=machine)
+    first = last_use()
+    assert first is not None
+    client.get("/api/hosts", auth=machine)
+    assert last_use() == first, "written once a minute"
+    with database.connection():
+        EnrollmentToken.update(last_used_at=database.now() - timedelta(minutes=2)).execute()
+    client.get("/api/hosts", auth=machine)
+    assert (last_use() or "") >= first

@@ -11,7 +11,12 @@ import pytest
 from peewee import sort_models
 
 from patchherd import database, schema
+from patchherd.devices.keys import address_key, version_key
+from patchherd.devices.models import Device
+from patchherd.devices.registry import create_device
 from patchherd.identity.models import LoginSession, Role, User
+from patchherd.packages.models import Verdict
+from patchherd.packages.reports import receive_report
 from patchherd.settings import Settings
 from tests.services import PostgresServer
 
@@ -85,3 +90,46 @@ def test_users_with_a_role_of_ones_own_become_viewers_on_the_way_back(settings: 
     with database.connection():
         assert {user.username: user.role for user in User.select()} == {"ann": "viewer", "bob": "admin"}
         assert [login.generation for login in LoginSession.select()] == [0, 0]
+
+
+def test_updates_of_one_title_become_one_on_the_way_back(settings: Settings) -> None:
+    name = "0008_update_ids"
+    schema.migrate(settings)
+    with database.connection():
+        send(create_device("win"), "a-1", "a-2")
+        assert Verdict.select().count() == 2
+    assert schema.rollback(settings, name)[-1] == name
+    with database.connection():
+        ((count,),) = database.db.execute_sql('SELECT COUNT(*) FROM "verdict"').fetchall()
+    assert count == 1
+    assert schema.migrate(settings)[0] == name
+    with database.connection():
+        send(Device.get(), "a-2", "a-1")
+        assert sorted(row.update_id for row in Verdict.select()) == ["a-1", "a-2"]
+
+
+def send(device: Device, *guids: str) -> None:
+    driver = {"name": "Driver", "currentVersion": "", "needsUpdate": True}
+    updates = [{**driver, "wuaGuid": guid} for guid in guids]
+    receive_report(device.id, {"ecosystem": "windows", "packages": updates})
+
+
+def test_devices_that_are_there_get_the_columns_that_sort(settings: Settings) -> None:
+    schema.migrate(settings, "0002_sessions_and_roles")
+    texts = ("uuid", "friendly_name", "ip_address", "agent_version", "os_version_id", "patch_status")
+    empty = {"notes": "''", "enrolment_metadata": "'{}'", "facts": "'{}'", "ssh_host_keys": "'[]'",
+             "reported_host_keys": "'[]'", "created_at": "1", "updated_at": "1", "approved": "'1'"}  # fmt: skip
+    names = ", ".join(f'"{name}"' for name in (*texts, *empty))
+    with database.connection():
+        mark = database.db.obj.param
+        for row in (("a", "a", "10.0.0.1", "1.2", "12", "x"), ("b", "b", None, None, None, "x")):
+            values = ", ".join([mark] * len(texts) + list(empty.values()))
+            database.db.execute_sql(f"INSERT INTO device ({names}) VALUES ({values})", row)  # noqa: S608 - no text from outside
+    schema.migrate(settings, "0003_devices")
+    columns = (Device.ip_key, Device.agent_version_key, Device.os_version_key, Device.maintenance)
+    with database.connection():
+        rows = list(Device.select(*columns).order_by(Device.uuid).tuples())
+    assert rows == [(address_key("10.0.0.1"), version_key("1.2"), version_key("12"), False), (None, None, None, False)]
+    assert schema.rollback(settings, "0003_devices")[-1] == "0003_devices"
+    with database.connection():
+        assert database.db.execute_sql("SELECT ip_address FROM device WHERE uuid = 'a'").fetchone()[0] == "10.0.0.1"

@@ -165,6 +165,7 @@ def objects(api: Api) -> dict[str, Any]:
     host = api.enroll(friendly_name=name)
     report = {"hostname": name, "ip": "192.0.2.7", "osType": "Debian GNU/Linux", "packages": [PACKAGE]}
     assert api.host("POST", "/hosts/update", host, report).status_code == 200
+    assert api.post(f"/devices/{host['id']}/tags", {"tags": ["prod"]}).status_code == 200
     api.user_token("viewer", name)
     api.post("/roles", {"name": name, "permissions": ["devices:read"]})
     scan = api.post("/scans", {"devices": [host["id"]]})
@@ -195,6 +196,7 @@ def objects(api: Api) -> dict[str, Any]:
         "name": name,
         "session_id": 1,
         "deployment_id": scan.json["id"],
+        "tag": "prod",
     }
 
 

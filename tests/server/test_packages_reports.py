@@ -21,9 +21,9 @@ from patchherd.devices.registry import find_device
 from patchherd.packages.models import Verdict
 from patchherd.packages.sets import device_sets, load_set
 from tests.server.api import Api
+from tests.ssh_keys import ed25519
 
-KEY_ONE = "ssh-ed25519 " + "A" * 60
-KEY_TWO = "ssh-ed25519 " + "B" * 60
+KEY_ONE, KEY_TWO = ed25519("one"), ed25519("two")
 NGINX = {
     "name": "nginx",
     "currentVersion": "1.18.0",
@@ -253,6 +253,19 @@ def test_what_real_agents_send_is_accepted(host: Host) -> None:
 def test_gzip_is_read(host: Host) -> None:
     body = gzip.compress(msgspec.json.encode({"packages": [NGINX]}))
     assert host.send(body, **{"Content-Encoding": "gzip"}).json["packagesProcessed"] == 1
+
+
+def test_a_host_key_that_is_none_is_dropped_and_told(host: Host) -> None:
+    problem = "SSH host key 2 is not a public key of a known type: it is not kept"
+    host.send({"sshHostKeys": [KEY_ONE, "no key"], "problems": ["slow"], "packages": [NGINX]})
+    assert host.row.ssh_host_keys == [KEY_ONE]
+    assert host.row.facts["problems"] == ["slow", problem]
+    host.send({"sshHostKeys": [KEY_ONE, "no key"]})
+    assert host.row.facts["problems"] == ["slow", problem], "told once, however often it is reported"
+    host.send({"hostname": "web"})
+    assert host.row.facts["problems"] == ["slow", problem], "nothing new is known"
+    host.send({"sshHostKeys": [KEY_ONE]})
+    assert host.row.facts["problems"] == ["slow"]
 
 
 def test_host_keys_are_pinned_once(host: Host) -> None:

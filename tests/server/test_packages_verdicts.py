@@ -13,10 +13,11 @@ from flask import Flask
 
 from patchherd import database
 from patchherd.database import now
+from patchherd.devices.conditions import is_known
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device, find_device
 from patchherd.packages.models import DevicePackages, Verdict
-from patchherd.packages.patches import fleet_counts, is_known, patch_state, patches_of
+from patchherd.packages.patches import fleet_counts, patch_state, patches_of
 from patchherd.packages.reports import receive_report
 from patchherd.packages.windows import windows_report
 from patchherd.settings import Settings
@@ -507,3 +508,55 @@ def test_windows_search_leaves_the_agents_package_list_alone(device: Device) -> 
     before = DevicePackages.get().package_set_id
     send(device, windows_report(SEARCH), source="ansible")
     assert DevicePackages.get().package_set_id == before
+
+
+# -- updates of one title --------------------------------------------------------------------------------------------
+
+
+def driver(**more: Any) -> dict[str, Any]:
+    return {"name": "Vendor - Net - 1.2.3", "currentVersion": "", "needsUpdate": True, "wuaGuid": None, **more}
+
+
+def test_windows_updates_of_one_title_are_told_apart(device: Device) -> None:
+    offered = [driver(wuaGuid="A-1"), driver(wuaGuid="a-2", held=True), driver(wuaKb="KB7"), driver(wuaKb=["KB8", "6"])]
+    rows = send(device, report(*offered, ecosystem="windows"))
+    assert {(row["update_id"], row["kb"], row["verdict"]) for row in rows} == {
+        ("a-1", None, "missing"), ("a-2", None, "not_installable"),
+        ("KB7", "KB7", "missing"), ("6,KB8", "KB8", "missing"),
+    }  # fmt: skip
+    assert {(row["package"], row["title"]) for row in rows} == {("Vendor - Net - 1.2.3",) * 2}
+    assert find_device(device.id).missing == 3
+    first = {row.update_id: (row.id, row.first_seen) for row in Verdict.select()}
+
+    rows = send(device, report(*reversed(offered[1:]), ecosystem="windows"))
+    assert {row["update_id"] for row in rows} == {"a-2", "KB7", "6,KB8"}
+    assert {row.update_id: (row.id, row.first_seen) for row in Verdict.select()} == {
+        name: first[name] for name in ("a-2", "KB7", "6,KB8")
+    }, "one of them is installed; the others are what they were"
+
+
+def test_one_windows_update_is_one_however_it_is_written(device: Device) -> None:
+    same = [driver(wuaGuid="{ABC-1}"), driver(wuaGuid="abc-1"), driver(wuaGuid=" Abc-1 ", wuaKb="KB1")]
+    (row,) = send(device, report(*same, ecosystem="windows"))
+    assert (row["update_id"], row["kb"]) == ("abc-1", "KB1")
+    long = send(device, report(driver(wuaGuid="x" * 5000), ecosystem="windows"))
+    assert [row["update_id"] for row in long] == ["x" * 64]
+
+
+def test_agent_and_ansible_mean_the_same_update(device: Device) -> None:
+    send(device, report(driver(wuaGuid="AB-1"), driver(wuaGuid="AB-2"), ecosystem="windows"))
+    before = {row.update_id: row.id for row in Verdict.select()}
+    title = driver()["name"]
+    search = {"updates": {name: {"title": title, "kb": [], "categories": ["Drivers"]} for name in ("ab-1", "ab-2")}}
+    assert len(send(device, windows_report(search), source="ansible")) == 2
+    assert {row.update_id: row.id for row in Verdict.select()} == before
+
+
+def test_an_update_that_had_no_identifier_keeps_its_age(device: Device) -> None:
+    send(device, report(driver(wuaGuid="a-1"), ecosystem="windows"))
+    old = now() - timedelta(days=9)
+    Verdict.update(update_id="", first_seen=old).execute()
+    send(device, report(driver(wuaGuid="a-1"), driver(wuaGuid="a-2"), ecosystem="windows"))
+    seen = {row.update_id: row.first_seen for row in Verdict.select()}
+    assert seen["a-1"].date() == old.date()
+    assert seen["a-2"] > old

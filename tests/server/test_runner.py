@@ -28,9 +28,10 @@ from patchherd.settings import Settings
 from tests.running import wait_for
 from tests.server.fleet import add_host, package, security
 from tests.server.queries import queries
+from tests.ssh_keys import ed25519
 
 ANSIBLE = Path(sys.executable).parent
-KEY = "ssh-ed25519 " + "A" * 68
+KEY = ed25519("any")
 
 
 def deployment_of(settings: Settings, *names: str) -> Deployment:

@@ -16,13 +16,16 @@ from flask.testing import FlaskClient
 from patchherd import database
 from patchherd.database import now
 from patchherd.deployments.models import Deployment, DeploymentChange, DeploymentHost, Job, JobEvent
+from patchherd.devices.history import TYPES
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device
 from patchherd.packages.reports import receive_report
 from patchherd.web import assets
+from patchherd.web.events import sentence
 from patchherd.web.room import local_path
 from tests.server.api import ADMIN, PASSWORD, Api
 from tests.server.queries import queries
+from tests.ssh_keys import ed25519
 
 HTML = {"Accept": "text/html"}
 
@@ -250,6 +253,43 @@ def test_filters_take_any_text(page: FlaskClient) -> None:
         assert len(rows(page.get(f"/?sort={sort}").text)) == 2
 
 
+def test_maintenance_groups_tags_and_history_of_a_device(page: FlaskClient, api: Api) -> None:
+    device = report("web", 2)
+    api.post("/host-groups", {"name": "<b>Webs", "rule": 'hostname == "web"'})
+    api.patch("/devices/web", {"tags": ["prod"]})
+    text = page.get("/devices/web").text
+    assert "&lt;b&gt;Webs" in text
+    assert "hostname == &#34;web&#34;" in text
+    for words in ("prod", "First report", "Tags: plus prod", 'id="deploy"'):
+        assert words in text, words
+    form = {"csrf_token": token_of(text), "on": "1", "reason": "<i>disk\nfull"}
+    assert page.post(f"/devices/{device.id}/maintenance", data=form).status_code == 303
+    text = page.get("/devices/web").text
+    assert "Put into maintenance: &lt;i&gt;disk full" in text
+    assert 'id="in-maintenance"' in text
+    assert 'id="deploy"' not in text
+    assert "maintenance</span>" in page.get("/").text
+    assert page.post(f"/devices/{device.id}/maintenance", data={**form, "on": ""}).status_code == 303
+    text = page.get("/devices/web").text
+    assert "Maintenance ended" in text
+    assert 'id="in-maintenance"' not in text
+    assert page.post("/devices/999/maintenance", data=form).status_code in (303, 404)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_every_event_has_its_sentence(kind: str) -> None:
+    details: dict[str, dict[str, Any]] = {
+        "merged": {"from": [{"id": 1, "name": "web"}]},
+        "groups_changed": {"added": ["A"], "removed": []},
+        "tags_changed": {"added": ["a"], "removed": ["b", "c"]},
+        "maintenance": {"on": True, "reason": None},
+    }
+    text = sentence(kind, details.get(kind, {}))
+    assert text
+    assert "_" not in text
+    assert sentence("tags_changed", details["tags_changed"]) == "Tags: plus a; minus b, c"
+
+
 def test_live_part_answers_nothing_new(page: FlaskClient) -> None:
     report("web", 1)
     text = page.get("/live/devices").text
@@ -340,18 +380,15 @@ def test_refused_order_leads_back_with_its_reason(page: FlaskClient) -> None:
 
 
 def test_host_keys_are_accepted_by_a_button(page: FlaskClient) -> None:
-    def key(letter: str) -> str:
-        return f"ssh-ed25519 {letter * 68}"
-
-    device = report("web", sshHostKeys=[key("A")])
+    device = report("web", sshHostKeys=[ed25519("A")])
     with database.connection():
-        receive_report(device.id, {"hostname": "web", "sshHostKeys": [key("B")]})
+        receive_report(device.id, {"hostname": "web", "sshHostKeys": [ed25519("B")]})
     text = page.get("/devices/web").text
     assert "SSH host keys changed." in text
     answer = page.post(f"/devices/{device.id}/accept-host-keys", data={"csrf_token": token_of(text)})
     assert answer.status_code == 303
     with database.connection():
-        assert Device.get_by_id(device.id).ssh_host_keys == [key("B")]
+        assert Device.get_by_id(device.id).ssh_host_keys == [ed25519("B")]
     assert "SSH host keys changed." not in page.get("/devices/web").text
 
 

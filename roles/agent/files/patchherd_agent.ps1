@@ -43,6 +43,7 @@ $AgentVersion = '0.1.0'
 $FullReportEvery = 24 * 3600
 $CollectEvery = 3600
 $HeartbeatEvery = 240  # the server calls a host online for 300 s after a sign of life
+$MaxAgentBytes = 2 * 1024 * 1024
 $TaskName = 'Patchherd agent'
 $Gibibyte = 1073741824
 $DataDirectory = Split-Path -Path $Config -Parent
@@ -81,15 +82,21 @@ function ConvertTo-CompactJson {
     return (ConvertTo-Json -InputObject $Value -Depth 8 -Compress)
 }
 
-function Get-Digest {
-    # SHA-256 of a text, in hexadecimal.
-    param([string]$Text)
+function Get-ByteDigest {
+    # SHA-256 of bytes, in hexadecimal.
+    param([byte[]]$Bytes)
     $algorithm = [Security.Cryptography.SHA256]::Create()
     try {
-        return ([BitConverter]::ToString($algorithm.ComputeHash($Utf8.GetBytes($Text))) -replace '-', '').ToLowerInvariant()
+        return ([BitConverter]::ToString($algorithm.ComputeHash($Bytes)) -replace '-', '').ToLowerInvariant()
     } finally {
         $algorithm.Dispose()
     }
+}
+
+function Get-Digest {
+    # SHA-256 of a text, in hexadecimal.
+    param([string]$Text)
+    return (Get-ByteDigest -Bytes $Utf8.GetBytes($Text))
 }
 
 function Get-Short {
@@ -586,9 +593,57 @@ function Read-Answer {
     }
 }
 
+function New-Request {
+    # A request that carries the credentials and follows no redirect, which would carry them elsewhere.
+    param($Client, [string]$Path, [string]$Method)
+    $request = [Net.HttpWebRequest][Net.WebRequest]::Create($Client.base + $Path)
+    $request.Method = $Method
+    $request.Accept = 'application/json'
+    $request.UserAgent = "patchherd-agent/$AgentVersion"
+    $request.AllowAutoRedirect = $false
+    $request.Timeout = 60000
+    $request.ReadWriteTimeout = 60000
+    foreach ($name in $Client.headers.Keys) {
+        $request.Headers.Add($name, $Client.headers[$name])
+    }
+    if ($null -ne $Client.trust) {
+        $request.ServerCertificateValidationCallback = $Client.trust
+    }
+    return $request
+}
+
+function Receive-Byte {
+    # GETs something, once; at most $Limit bytes, and all of them.
+    param($Client, [string]$Path, [int]$Limit)
+    $url = $Client.base + $Path
+    $request = New-Request -Client $Client -Path $Path -Method 'GET'
+    $response = $request.GetResponse()
+    try {
+        $status = [int]$response.StatusCode
+        if ($status -ne 200) {
+            throw "$url answered $status"
+        }
+        $stream = $response.GetResponseStream()
+        $content = New-Object -TypeName IO.MemoryStream
+        $buffer = [byte[]]::new(65536)
+        while (($count = $stream.Read($buffer, 0, $buffer.Length)) -gt 0) {
+            $content.Write($buffer, 0, $count)
+            if ($content.Length -gt $Limit) {
+                throw "$url answered with more than $Limit bytes"
+            }
+        }
+        if ($response.ContentLength -ge 0 -and $response.ContentLength -ne $content.Length) {
+            throw "${url}: the answer is cut short"
+        }
+        return , $content.ToArray()
+    } finally {
+        $response.Close()
+    }
+}
+
 function Send-Json {
     # POSTs a JSON text, compressed; returns the decoded answer. Network failures, 429 and 5xx are tried again with
-    # growing delays, everything else is final. A redirect is an error: it would carry the credentials elsewhere.
+    # growing delays, everything else is final, a redirect too.
     param($Client, [string]$Path, [string]$Json, [int]$Attempts = 5)
     $compressed = New-Object -TypeName IO.MemoryStream
     $zip = New-Object -TypeName IO.Compression.GZipStream -ArgumentList $compressed, ([IO.Compression.CompressionMode]::Compress)
@@ -600,21 +655,9 @@ function Send-Json {
     for ($attempt = 0; $attempt -lt $Attempts; $attempt++) {
         $wait = 5.0 * [Math]::Pow(2, $attempt) * (0.5 + $Client.random.NextDouble())
         try {
-            $request = [Net.HttpWebRequest][Net.WebRequest]::Create($url)
-            $request.Method = 'POST'
+            $request = New-Request -Client $Client -Path $Path -Method 'POST'
             $request.ContentType = 'application/json'
-            $request.Accept = 'application/json'
-            $request.UserAgent = "patchherd-agent/$AgentVersion"
-            $request.AllowAutoRedirect = $false
-            $request.Timeout = 60000
-            $request.ReadWriteTimeout = 60000
             $request.Headers.Add('Content-Encoding', 'gzip')
-            foreach ($name in $Client.headers.Keys) {
-                $request.Headers.Add($name, $Client.headers[$name])
-            }
-            if ($null -ne $Client.trust) {
-                $request.ServerCertificateValidationCallback = $Client.trust
-            }
             $request.ContentLength = $body.Length
             $stream = $request.GetRequestStream()
             $stream.Write($body, 0, $body.Length)
@@ -798,6 +841,74 @@ function Invoke-Round {
     return 'full'
 }
 
+# ---------------------------------------------------------------------------- self-update
+
+function Test-Newer {
+    # Whether a version is newer than another; what is not digits and dots is not compared.
+    param([string]$Version, [string]$Running)
+    foreach ($text in @($Version, $Running)) {
+        if ($text -notmatch '^\d{1,6}(\.\d{1,6}){0,5}\z') {
+            return $false
+        }
+    }
+    $new = @($Version.Split('.'))
+    $old = @($Running.Split('.'))
+    for ($index = 0; $index -lt [Math]::Max($new.Count, $old.Count); $index++) {
+        $first = $(if ($index -lt $new.Count) { [int]$new[$index] } else { -1 })
+        $second = $(if ($index -lt $old.Count) { [int]$old[$index] } else { -1 })
+        if ($first -ne $second) {
+            return ($first -gt $second)
+        }
+    }
+    return $false
+}
+
+function Assert-Agent {
+    # Refuses what is not the agent that the server has announced.
+    param([byte[]]$Content, [string]$Digest, [string]$Version)
+    $got = Get-ByteDigest -Bytes $Content
+    if ($got -cne $Digest) {
+        throw "the new agent is not what the server announced: $got instead of $Digest"
+    }
+    $text = $Utf8.GetString($Content)
+    $tokens = $null
+    $problems = $null
+    [void][Management.Automation.Language.Parser]::ParseInput($text, [ref]$tokens, [ref]$problems)
+    if (@($problems).Count) {
+        throw "the new agent does not run on this PowerShell: $($problems[0].Message)"
+    }
+    $named = [regex]::Match($text, "(?m)^\`$AgentVersion = '([^']+)'")
+    if (-not $named.Success -or $named.Groups[1].Value -cne $Version) {
+        throw "the new agent is not version $Version"
+    }
+}
+
+function Update-Agent {
+    # Replaces this file by the server's newer one, if the server wants that; gives its version, nothing when there is
+    # nothing to do. The one before stays beside it. Over plain HTTP only this computer itself is believed.
+    param($Client)
+    $path = '/hosts/agent/version?os=windows&currentVersion=' + $AgentVersion
+    $offer = ConvertFrom-Json -InputObject $Utf8.GetString((Receive-Byte -Client $Client -Path $path -Limit 65536))
+    $allowed = Get-Property -Object $offer -Name 'autoUpdate'
+    $version = Get-Property -Object $offer -Name 'latestVersion'
+    $isNewer = $version -is [string] -and (Test-Newer -Version $version -Running $AgentVersion)
+    if ($allowed -isnot [bool] -or -not $allowed -or -not $isNewer) {
+        return
+    }
+    $address = [Uri]$Client.base
+    if ($address.Scheme -ne 'https' -and -not $address.IsLoopback) {
+        throw 'an update of the agent is only taken over https'
+    }
+    $content = Receive-Byte -Client $Client -Path '/hosts/agent/download?os=windows' -Limit $MaxAgentBytes
+    Assert-Agent -Content $content -Digest ([string](Get-Property -Object $offer -Name 'hash')) -Version $version
+    $new = "$PSCommandPath.new"
+    [IO.File]::WriteAllBytes($new, $content)
+    [IO.File]::Delete("$PSCommandPath.old")
+    # At once: whoever starts the agent in this moment gets the old file or the new one, with the rights of the old one.
+    [IO.File]::Replace($new, $PSCommandPath, "$PSCommandPath.old")
+    return $version
+}
+
 # ---------------------------------------------------------------------------- join, install, uninstall
 
 function Protect-DataDirectory {
@@ -921,7 +1032,8 @@ function Uninstall-Agent {
     if ($null -ne (Get-ScheduledTask -TaskName $TaskName -ErrorAction SilentlyContinue)) {
         Unregister-ScheduledTask -TaskName $TaskName -Confirm:$false
     }
-    foreach ($file in @($Config, $CaFile, $StateFile, $SpoolFile, $PSCommandPath)) {
+    $copies = @($PSCommandPath, "$PSCommandPath.old", "$PSCommandPath.new")
+    foreach ($file in @($Config, $CaFile, $StateFile, $SpoolFile) + $copies) {
         Remove-Item -LiteralPath $file -Force -ErrorAction SilentlyContinue
     }
     foreach ($directory in @($DataDirectory, (Split-Path -Path $PSCommandPath -Parent))) {
@@ -945,7 +1057,19 @@ function Invoke-Once {
         Write-Verbose -Message 'an earlier run was ended'
     }
     try {
-        $sent = Invoke-Round -Client (Get-ConfiguredClient) -Whole $Full.IsPresent
+        $client = Get-ConfiguredClient
+        $sent = Invoke-Round -Client $client -Whole $Full.IsPresent
+        if ($sent -eq 'full') {
+            # At least once a day, and not with every sign of life. A report that has arrived is not made to fail by this.
+            try {
+                $version = Update-Agent -Client $client
+                if ($version) {
+                    $sent = "$sent; version $version of the agent runs from the next time on"
+                }
+            } catch {
+                [Console]::Error.WriteLine("patchherd: not updated: $($_.Exception.Message)")
+            }
+        }
         Write-Output -InputObject "patchherd: sent $sent"
     } finally {
         $mutex.ReleaseMutex()

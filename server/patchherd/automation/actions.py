@@ -18,10 +18,11 @@ from patchherd.database import chunked, now, write_transaction
 from patchherd.deployments import orders
 from patchherd.deployments.models import OPEN_HOST_STATES, DeploymentHost
 from patchherd.deployments.plan import unreachable_reason
-from patchherd.devices.models import Device, GroupMember
+from patchherd.devices.groups import is_member
+from patchherd.devices.models import Device
 from patchherd.devices.os_types import WINDOWS, os_type
 from patchherd.devices.registry import find_group, look_up
-from patchherd.devices.views import LIST_COLUMNS
+from patchherd.devices.views import LIST_COLUMNS, is_in_maintenance
 from patchherd.errors import ApiError, BadRequest, Conflict, field_error, invalid
 from patchherd.identity import audit
 from patchherd.settings import Settings
@@ -122,7 +123,7 @@ def queue_many(
 
     Raises NotFound, Gone or BadRequest, which name every device that cannot take it; BadRequest for none.
     """
-    devices, problems = targets.resolve()
+    devices, problems = targets.resolve(settings)
     good = []
     for reference, device in devices:
         reason = next(filter(None, (misfit(work, device) for work in works)), "")
@@ -154,7 +155,7 @@ class Targets:
     partial: bool = False
     field: str = "device_ids"
 
-    def resolve(self) -> tuple[list[tuple[int | str, Device]], list[tuple[int | str, ApiError]]]:
+    def resolve(self, settings: Settings) -> tuple[list[tuple[int | str, Device]], list[tuple[int | str, ApiError]]]:
         """Distinct devices, and the references that lead to none with the reason, each as it was given."""
         columns = [*LIST_COLUMNS, Device.deleted_at, Device.os_type]
         found: dict[int, tuple[int | str, Device]] = {}
@@ -165,8 +166,8 @@ class Targets:
             else:
                 found.setdefault(device.id, (reference, device))
         for group in map(find_group, self.groups):
-            living = Device.select(*columns).join(GroupMember).where(Device.deleted_at.is_null())
-            for device in living.where(GroupMember.group == group).order_by(Device.id):
+            living = Device.select(*columns).where(Device.deleted_at.is_null() & is_member(settings, group))
+            for device in living.order_by(Device.id):
                 found.setdefault(device.id, (device.id, device))
         return list(found.values()), problems
 
@@ -252,10 +253,10 @@ def _store(
 
 
 def _waits(device: Device) -> str:
-    reason = unreachable_reason(device) if device.execution == "ansible" else ""
-    if not device.approved:
-        reason = "waits for approval"
-    return f"not yet: the device {reason}" if reason else ""
+    """What keeps an action from starting now; who runs it matters for some of that only."""
+    reason = unreachable_reason(device)
+    held = not device.approved or is_in_maintenance(device, now())
+    return f"not yet: the device {'is ' if reason.startswith('in ') else ''}{reason}" if reason and (held or device.execution == "ansible") else ""
 
 
 def find_action(action_id: int) -> Action:

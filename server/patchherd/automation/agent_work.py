@@ -42,7 +42,7 @@ def require_credential(settings: Settings) -> None:
 
 
 def check_agent(settings: Settings, device_id: int) -> bool:
-    """Prove that the request comes from this device; whether the device is approved.
+    """Prove that the request comes from this device; whether it may be worked on: approved, not in maintenance.
 
     Call `require_credential` before. Raises NotFound, Gone for a deleted device, Unauthorized for a wrong credential,
     Forbidden for another device's.
@@ -50,7 +50,7 @@ def check_agent(settings: Settings, device_id: int) -> bool:
     row = _device.run(min(device_id, MAX_ID)).fetchone()
     if row is None:
         raise NotFound("Device not found", f"no device {device_id}")
-    deleted_at, approved, enrolled_from, api_id, key_hash = row
+    deleted_at, approved, enrolled_from, api_id, key_hash, maintenance, until = row
     shown, key = request.headers.get("X-API-ID"), request.headers.get("X-API-KEY") or ""
     if shown and shown != api_id:
         hosts.authenticate()  # raises for a wrong one
@@ -64,13 +64,20 @@ def check_agent(settings: Settings, device_id: int) -> bool:
         _check_address(device_id, enrolled_from)
     if deleted_at is not None:
         raise Gone("Device deleted", f"device {device_id} was deleted")
-    return bool(approved)
+    in_maintenance = maintenance and (until is None or until > now().timestamp() * 1000)
+    return bool(approved) and not in_maintenance
 
 
 _device = Prepared(
     lambda device: (
         Device.select(
-            Device.deleted_at, Device.approved, Device.enrolled_from, HostCredential.api_id, HostCredential.key_hash
+            Device.deleted_at,
+            Device.approved,
+            Device.enrolled_from,
+            HostCredential.api_id,
+            HostCredential.key_hash,
+            Device.maintenance,
+            Device.maintenance_until,
         )
         .left_outer_join(HostCredential, on=HostCredential.device == Device.id)
         .where(Device.id == device)

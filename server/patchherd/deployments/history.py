@@ -10,16 +10,17 @@ import peewee
 from peewee import fn
 
 from patchherd.deployments.models import Deployment, DeploymentChange, DeploymentHost, Job, JobEvent
+from patchherd.devices.history import with_merged
 
 _WORST_FIRST = ("failed", "unreachable", "running", "not_effective", "incomplete", "waiting", "canceled", "skipped")
 
 
 def deployments_of_device(device_id: int, limit: int) -> list[dict[str, Any]]:
-    """The newest patch runs and scans that one device was part of, with its own result in each."""
+    """The newest patch runs and scans of one device, or of one merged into it, with its own result in each."""
     rows = (
         DeploymentHost.select(DeploymentHost, Deployment)
         .join(Deployment)
-        .where((DeploymentHost.device == device_id) & Deployment.kind.in_(["patch", "scan"]))
+        .where(DeploymentHost.device.in_(with_merged(device_id)) & Deployment.kind.in_(["patch", "scan"]))
         .order_by(Deployment.id.desc())
         .limit(limit)
     )

@@ -111,11 +111,12 @@ def settle(deployment_id: int) -> None:
     Deployment.update(state=final, finished_at=now()).where(Deployment.id == deployment_id).execute()
 
 
-def lose(job_id: int, owner: str | None, reason: str) -> int | None:
+def lose(job_id: int, owner: str | None, reason: str, *, counts: bool = True) -> int | None:
     """Close a running job whose worker is gone and queue its open hosts again.
 
     Returns the id of the new job; None when the job was not lost after all, nothing is left to do, or
-    MAX_ATTEMPTS is reached (then its hosts fail and say why).
+    MAX_ATTEMPTS is reached (then its hosts fail and say why). An attempt that was ended on purpose, as when the
+    server is stopped, does not count.
     """
     with write_transaction():
         gone = Job.lease_expires < now() if owner is None else Job.lease_owner == owner
@@ -126,7 +127,7 @@ def lose(job_id: int, owner: str | None, reason: str) -> int | None:
         job = Job.get_by_id(job_id)
         if job.deployment.cancel_requested:
             close_open_hosts(job.deployment_id, "canceled", "canceled; " + reason)
-        elif job.attempt >= MAX_ATTEMPTS:
+        elif counts and job.attempt >= MAX_ATTEMPTS:
             close_open_hosts(job.deployment_id, "failed", f"{reason}; given up after {MAX_ATTEMPTS} attempts")
         else:
             kind_of(job.deployment).reopen(reason)
@@ -136,7 +137,8 @@ def lose(job_id: int, owner: str | None, reason: str) -> int | None:
                 .execute()
             )
             if reopened:
-                return Job.create(deployment=job.deployment_id, attempt=job.attempt + 1, created_at=now()).id
+                attempt = job.attempt + counts
+                return Job.create(deployment=job.deployment_id, attempt=attempt, created_at=now()).id
         settle(job.deployment_id)
     return None
 

@@ -63,7 +63,7 @@ def place(
     packages = packages or []
     if (filter_ == "packages") != bool(packages):
         raise invalid("packages", "names are needed with filter 'packages', and only there")
-    chosen = resolve_targets(devices, groups)
+    chosen = resolve_targets(settings, devices, groups)
     if kind == "scan":
         plans = [HostPlan(device, skip=unreachable_reason(device)) for device in chosen]
     else:
@@ -74,9 +74,7 @@ def place(
     targets = [_target(kind, plan) for plan in plans]
     with write_transaction():
         take_turn(PLACING)
-        # Two runs on one machine would fight for its package lock and each report the other's changes.
-        for name, number in busy_devices([plan.device.id for plan in plans if not plan.skip]).values():
-            raise Conflict("Device is busy", f"{name} is part of running deployment {number}")
+        refuse_busy([plan.device.id for plan in plans if not plan.skip])
         order = {"kind": kind, "filter": filter_, "packages": packages, "dry_run": dry_run, "reboot": reboot}
         digest = plan_digest(plans)
         deployment, hosts = open_deployment(wake, targets, plan_digest=digest, created_by=created_by, **order)
@@ -94,6 +92,15 @@ def _target(kind: str, plan: HostPlan) -> Target:
     if plan.changes or kind == "scan":
         return Target(plan.device)
     return Target(plan.device, "unchanged", "nothing to install")
+
+
+def refuse_busy(ids: list[int]) -> None:
+    """Raises Conflict when one of these devices is part of an open deployment.
+
+    Two runs on one machine would fight for its package lock and each report the other's changes.
+    """
+    for name, number in busy_devices(ids).values():
+        raise Conflict("Device is busy", f"{name} is part of running deployment {number}")
 
 
 def _store_changes(hosts: dict[int, int], plans: list[HostPlan]) -> None:

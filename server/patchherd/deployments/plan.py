@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 
 from patchherd.database import now
-from patchherd.devices.models import Device, GroupMember
+from patchherd.devices.conditions import in_maintenance, negation
+from patchherd.devices.groups import is_member
+from patchherd.devices.models import Device
 from patchherd.devices.registry import find_devices, find_group
-from patchherd.devices.views import LIST_COLUMNS
+from patchherd.devices.views import LIST_COLUMNS, is_in_maintenance
 from patchherd.errors import BadRequest
 from patchherd.packages.patches import patch_state, patches_of
 from patchherd.settings import Settings
@@ -31,7 +33,7 @@ class HostPlan:
     skip: str = ""
 
 
-def resolve_targets(devices: list[int | str], groups: list[int | str]) -> list[Device]:
+def resolve_targets(settings: Settings, devices: list[int | str], groups: list[int | str]) -> list[Device]:
     """The distinct, not deleted devices of all references, by id.
 
     Raises NotFound or Gone for an unknown or deleted reference, BadRequest when no device is left.
@@ -39,9 +41,7 @@ def resolve_targets(devices: list[int | str], groups: list[int | str]) -> list[D
     columns = [*LIST_COLUMNS, Device.boot_id, Device.deleted_at]
     found = {device.id: device for device in find_devices(devices, columns)}
     for group in map(find_group, groups):
-        members = (
-            Device.select(*columns).join(GroupMember).where((GroupMember.group == group) & Device.deleted_at.is_null())
-        )
+        members = Device.select(*columns).where(Device.deleted_at.is_null() & is_member(settings, group))
         found.update({device.id: device for device in members})
     if not found:
         raise BadRequest("No targets", "name at least one device, or a group that has devices")
@@ -79,6 +79,7 @@ def is_reachable() -> Any:
     """`unreachable_reason` as a condition: that there is none."""
     return (
         Device.approved
+        & negation(in_maintenance())
         & (Device.last_report.is_null(False) | (Device.address.is_null(False) & (Device.address != "")))
         & ((Device.address.is_null(False) & (Device.address != "")) | Device.ip_address.is_null(False))
         & Device.os_family.is_null(False)
@@ -86,9 +87,11 @@ def is_reachable() -> Any:
 
 
 def unreachable_reason(device: Device) -> str:
-    """Why Ansible cannot be sent to this device at all; empty when it can."""
+    """Why Ansible cannot or must not be sent to this device at all; empty when it can."""
     if not device.approved:
         return "waits for approval"
+    if is_in_maintenance(device, now()):
+        return ": ".join(filter(None, ["in maintenance", device.maintenance_reason]))
     if device.last_report is None and not device.address:
         return "has not reported yet"
     if not (device.address or device.ip_address):

@@ -9,6 +9,7 @@ from typing import Any
 
 from patchherd.database import chunked, now
 from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentChange, DeploymentHost
+from patchherd.devices import history
 from patchherd.devices.models import Device
 from patchherd.errors import ApiError
 from patchherd.packages.reports import receive_report
@@ -152,6 +153,9 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
     needs_reboot = bool(report.get("needsReboot"))
     rebooted = host.rebooted or bool(host.boot_id_before and device.boot_id and device.boot_id != host.boot_id_before)
     DeploymentHost.update(reboot_required=needs_reboot, rebooted=rebooted).where(DeploymentHost.id == host.id).execute()
+    if installed:
+        told = {"deployment": deployment.id, "installed": len(installed), "reboot_required": needs_reboot}
+        history.note(device.id, "patched", told)
     superseded = host.changes.where(DeploymentChange.planned & (DeploymentChange.result == "superseded")).count()
     if failed:
         named = ", ".join([*failed.values()][:10]) + (" …" if len(failed) > 10 else "")

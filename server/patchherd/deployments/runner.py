@@ -28,6 +28,7 @@ from patchherd.deployments.kinds import Kind, kind_of
 from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentHost
 from patchherd.deployments.recorder import Recorder
 from patchherd.devices.ansible import job_host_vars, known_hosts_lines
+from patchherd.devices.conditions import in_maintenance
 from patchherd.devices.models import Device
 from patchherd.settings import Settings, load_settings, with_secret_key
 
@@ -114,12 +115,16 @@ class Lease(threading.Thread):
 def _write_inputs(settings: Settings, kind: Kind, directory: Path) -> dict[str, Any]:
     """Write inventory and pinned host keys of the hosts that have no result yet; the playbook's extra variables.
 
-    A device that was deleted meanwhile is left out. Returns nothing when no host is left.
+    A device that was deleted, or put into maintenance, meanwhile is left out. Returns nothing when no host is left.
     """
     is_open = (DeploymentHost.deployment == kind.deployment) & DeploymentHost.state.in_(OPEN_HOST_STATES)
     deleted = Device.select(Device.id).where(Device.deleted_at.is_null(False))
     DeploymentHost.update(state="skipped", message="the device was deleted", finished_at=database.now()).where(
         is_open & DeploymentHost.device.in_(deleted)
+    ).execute()
+    resting = Device.select(Device.id).where(in_maintenance())
+    DeploymentHost.update(state="skipped", message="in maintenance", finished_at=database.now()).where(
+        is_open & DeploymentHost.device.in_(resting)
     ).execute()
     DeploymentHost.update(attempts=DeploymentHost.attempts + 1).where(is_open).execute()
     query = DeploymentHost.select(DeploymentHost, Device).join(Device).where(is_open).order_by(DeploymentHost.id)

@@ -10,6 +10,7 @@ import structlog
 
 from patchherd.database import now, write_transaction
 from patchherd.deployments.models import JobEvent
+from patchherd.devices import history
 from patchherd.enrollment.bootstrap import drop_expired
 from patchherd.packages.sets import drop_unused_sets
 
@@ -21,8 +22,13 @@ BATCH = 5_000
 
 
 def tidy() -> dict[str, int]:
-    """Delete old job events, unused package sets and expired bootstrap tokens; how many of each."""
-    dropped = {"events": _drop_events(), "package_sets": drop_unused_sets(), "bootstrap_tokens": drop_expired()}
+    """Delete old job and device events, unused package sets and expired bootstrap tokens; how many of each."""
+    dropped = {
+        "events": _drop_events(),
+        "device_events": history.drop_old(),
+        "package_sets": drop_unused_sets(),
+        "bootstrap_tokens": drop_expired(),
+    }
     log.info("upkeep done", **dropped)
     return dropped
 

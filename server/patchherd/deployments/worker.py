@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Set
 from pathlib import Path
 
 import structlog
@@ -35,21 +36,25 @@ def work(settings: Settings) -> None:
     database.configure(settings.resolved_database_url, connections=settings.jobs + 4)
     stop = threading.Event()
     children: set[subprocess.Popen[bytes]] = set()
+    stopped: set[int] = set()
 
     def run(job_id: int) -> None:
         if stop.is_set():
             return
         command = [sys.executable, "-m", JOB_PROCESS, str(settings.data), str(job_id)]
         child = subprocess.Popen([*processes.DIE_WITH_PARENT, *command], stdin=subprocess.DEVNULL)
+        stopped.discard(child.pid)  # numbers of processes come again
         children.add(child)
         code = child.wait()
+        if code == -signal.SIGTERM:  # whoever stops a service may ask all its processes at once
+            stopped.add(child.pid)
         children.discard(child)
         if code != 0:
             log.warning("job process died", job=job_id, code=code)
-            reap(settings)
+            reap(settings, stopped)
 
     queue = serve_queue(settings, run)
-    reaper = threading.Thread(target=_reap_until, args=(settings, stop), name="reaper", daemon=True)
+    reaper = threading.Thread(target=_reap_until, args=(settings, stop, children), name="reaper", daemon=True)
     reaper.start()
     threading.Thread(target=_tidy_daily, args=(stop,), name="upkeep", daemon=True).start()
     consumer = queue.create_consumer(
@@ -67,6 +72,8 @@ def work(settings: Settings) -> None:
     log.info("worker ready", jobs=settings.jobs)
     stop.wait()
     for child in list(children):
+        if child.poll() in (None, -signal.SIGTERM):
+            stopped.add(child.pid)
         child.terminate()
     for child in list(children):
         try:
@@ -74,15 +81,16 @@ def work(settings: Settings) -> None:
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
-    reap(settings)
+    reap(settings, stopped)
     database.close_all()
     os._exit(0)  # consumer threads sleep in the queue's storage: nothing is left for them to do
 
 
-def _reap_until(settings: Settings, stop: threading.Event) -> None:
+def _reap_until(settings: Settings, stop: threading.Event, children: set[subprocess.Popen[bytes]]) -> None:
+    """Reap now and then; `children` are left to the threads that started them and see how they end."""
     while True:
         try:
-            reap(settings)
+            reap(settings, spared={child.pid for child in list(children)})
             with database.connection():
                 kinds.do_chores(settings)
         except Exception:
@@ -103,14 +111,20 @@ def _tidy_daily(stop: threading.Event) -> None:
         pause = UPKEEP_SECONDS
 
 
-def reap(settings: Settings) -> None:
-    """Close jobs whose worker is gone, queue their open hosts again, and repeat wake-ups that got lost."""
+def reap(settings: Settings, stopped: Set[int] = frozenset(), spared: Set[int] = frozenset()) -> None:
+    """Close jobs whose worker is gone, queue their open hosts again, and repeat wake-ups that got lost.
+
+    `stopped` are processes that were ended on purpose, `spared` those that somebody else looks after.
+    """
     with database.connection():
-        for job_id, owner in _orphans():
+        for job_id, pid, owner in _orphans():
+            if pid in spared:
+                continue
             job = Job.get_by_id(job_id)
             killed = processes.end_marked(processes.deployment_mark(settings.data, job.deployment_id))
             processes.remove_run_directory(processes.installation_mark(settings.data), job_id, settings.data / "runs")
-            successor = ledger.lose(job_id, owner, "its worker was killed")
+            reason = "the server was stopped" if pid in stopped else "its worker was killed"
+            successor = ledger.lose(job_id, owner, reason, counts=pid not in stopped)
             log.warning("job lost", job=job_id, killed=killed, successor=successor)
             if successor:
                 wake_worker(settings, successor)
@@ -124,14 +138,14 @@ def reap(settings: Settings) -> None:
                 wake_worker(settings, job_id)
 
 
-def _orphans() -> list[tuple[int, str]]:
-    """Running jobs of this machine whose process does not exist any more."""
+def _orphans() -> list[tuple[int, int, str]]:
+    """(job, process id, owner) of running jobs of this machine whose process does not exist any more."""
     here, found = processes.machine(), []
     for job in Job.select(Job.id, Job.lease_owner).where(Job.state == "running"):
         machine, _, rest = (job.lease_owner or "").partition(":")
         pid = rest.partition(":")[0]
         if machine == here and pid.isdigit() and not _is_runner(int(pid)):
-            found.append((job.id, job.lease_owner))
+            found.append((job.id, int(pid), job.lease_owner))
     return found
 
 

@@ -117,6 +117,4 @@ def settings_json(value: dict[str, Any]) -> str:
 
 
 def _native(devices: list[Any]) -> list[dict[str, Any]]:
-    moment = now()
-    groups = views.group_names([device.id for device in devices])
-    return [views.native_view(device, settings(), moment, groups.get(device.id, [])) for device in devices]
+    return views.native_views(devices, settings(), now())

@@ -17,6 +17,10 @@ class DeviceGroup(BaseModel):
     description = peewee.TextField(default="")
     color = peewee.CharField(max_length=16, default="#3B82F6")
     created_at = UtcField()
+    parent = peewee.ForeignKeyField("self", null=True, on_delete="SET NULL", backref="children")
+    """What is in this group is in that one, too."""
+    rule = peewee.TextField(null=True)
+    """Text of `rules.parse`; every device that it holds for is a member, besides the ones of `group_member`."""
 
 
 class Device(BaseModel):
@@ -29,6 +33,8 @@ class Device(BaseModel):
     created_at = UtcField()
     updated_at = UtcField()
     deleted_at = UtcField(null=True, index=True)
+    merged_into = peewee.ForeignKeyField("self", null=True, on_delete="SET NULL", backref="merged")
+    """The device that this one turned out to be; only on a deleted one."""
     approved = peewee.BooleanField(default=True)
     profile_id = peewee.IntegerField(null=True)
     """The profile that the operator has given the device."""
@@ -36,6 +42,10 @@ class Device(BaseModel):
     """UUID of the enrolment token."""
     enrolled_from = peewee.CharField(max_length=64, null=True)
     """Address that enrolled the device."""
+    maintenance = peewee.BooleanField(default=False)
+    """Nothing is deployed to it; see `conditions.in_maintenance`, because it may have an end."""
+    maintenance_reason = peewee.TextField(null=True)
+    maintenance_until = UtcField(null=True)
 
     # identity and system, as reported
     machine_id = peewee.CharField(max_length=255, null=True, index=True)
@@ -56,6 +66,10 @@ class Device(BaseModel):
     boot_id = peewee.CharField(max_length=64, null=True)
     reboot_required = peewee.BooleanField(null=True)
     reboot_reason = peewee.TextField(null=True)
+    ip_key = peewee.CharField(max_length=40, null=True, index=True)
+    agent_version_key = peewee.CharField(max_length=128, null=True)
+    os_version_key = peewee.CharField(max_length=128, null=True)
+    """Forms of ip_address, agent_version and os_version_id that sort as what they mean (`keys.py`)."""
     facts = JsonField(default=dict)
     """The rest of the newest report: hardware, disks, network, load, repositories, problems."""
     hardware_summary = peewee.TextField(null=True)
@@ -92,7 +106,7 @@ class Device(BaseModel):
 
 
 class GroupMember(BaseModel):
-    """Membership of a device in a group."""
+    """A device that was put into a group. Who is in a group altogether: `groups.py`."""
 
     group = peewee.ForeignKeyField(DeviceGroup, on_delete="CASCADE", backref="members")
     device = peewee.ForeignKeyField(Device, on_delete="CASCADE", backref="memberships")
@@ -101,4 +115,28 @@ class GroupMember(BaseModel):
         primary_key = peewee.CompositeKey("group", "device")
 
 
-MODELS = [DeviceGroup, Device, GroupMember]
+class DeviceTag(BaseModel):
+    """One word that an operator hangs on a device."""
+
+    device = peewee.ForeignKeyField(Device, on_delete="CASCADE", backref="tags")
+    tag = peewee.CharField(max_length=64, index=True)
+
+    class Meta:
+        primary_key = peewee.CompositeKey("device", "tag")
+
+
+class DeviceEvent(BaseModel):
+    """Something that changed about a device, for people; types are in `history.TYPES`."""
+
+    device = peewee.ForeignKeyField(Device, on_delete="CASCADE", index=False, backref="events")
+    at = UtcField(index=True)
+    type = peewee.CharField(max_length=32)
+    actor = peewee.CharField(max_length=255)
+    """Who did it: a user, a token, or the device itself."""
+    detail = JsonField(default=dict)
+
+    class Meta:
+        indexes = ((("device", "id"), False),)
+
+
+MODELS = [DeviceGroup, Device, GroupMember, DeviceTag, DeviceEvent]

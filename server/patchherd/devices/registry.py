@@ -14,7 +14,8 @@ from typing import Any
 
 import peewee
 
-from patchherd.database import Prepared, chunked, now, write_transaction
+from patchherd.database import Prepared, chunked, now
+from patchherd.devices.keys import with_keys
 from patchherd.devices.models import Device, DeviceGroup, GroupMember
 from patchherd.errors import ApiError, Conflict, Gone, NotFound
 
@@ -26,7 +27,6 @@ REDHAT_IDS = frozenset(
 MAX_ID = 2**31 - 1
 """No row has a higher id: PostgreSQL's integer."""
 
-_SSH_KEY = re.compile(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)) [A-Za-z0-9+/]{40,3000}={0,2}$")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -52,7 +52,7 @@ def create_device(
         created_at=moment,
         updated_at=moment,
         patch_reason="no report yet",
-        **columns,
+        **with_keys(columns),
     )
     for group in groups:
         GroupMember.create(group=group, device=device)
@@ -90,6 +90,15 @@ def look_up(references: Sequence[int | str], columns: Iterable[peewee.Field] = (
     return [_only(known.get(key, []), text) for key, text in zip(keys, texts, strict=True)]
 
 
+def find_device_or_deleted(reference: int | str) -> Device:
+    """The device with this id or UUID, deleted or not, or the living one with this host name. Raises NotFound."""
+    try:
+        return find_device(reference)
+    except Gone:
+        kind, text = _reference_key(str(reference).strip().strip('"'))
+        return Device.get(_referred(kind, [text]))
+
+
 def _referred(kind: str, texts: list[str]) -> Any:
     if kind == "id":
         return Device.id.in_([int(text) for text in texts])
@@ -115,7 +124,9 @@ def _only(found: list[Device], text: str) -> Device | ApiError:
     if len(found) > 1:
         return Conflict("Ambiguous host name", f"several devices are called {text[:80]}: use the id")
     if found[0].deleted_at is not None:
-        return Gone("Device deleted", f"device {text[:80]} was deleted")
+        survivor = found[0].merged_into_id
+        merged = f" and merged into device {survivor}" if survivor is not None else ""
+        return Gone("Device deleted", f"device {text[:80]} was deleted{merged}")
     return found[0]
 
 
@@ -133,7 +144,8 @@ _beat = Prepared(lambda moment, device: Device.update(last_heartbeat=moment).whe
 
 
 def write_columns(device_id: int, changes: dict[str, Any]) -> None:
-    """Write these columns of a device, as reports do."""
+    """Write these columns of a device and the keys that belong to them, as reports do."""
+    changes = with_keys(changes)
     names = tuple(sorted(changes))
     fields = Device._meta.fields
     _writer(names).run(*(fields[name].db_value(changes[name]) for name in names), device_id)
@@ -190,27 +202,7 @@ def clean_address(value: Any) -> str | None:
     return None if address.is_unspecified or address.is_multicast else str(address)
 
 
-def clean_host_keys(values: Any) -> list[str]:
-    """The well-formed SSH public keys among `values` (type and base64, no comment), sorted, at most 8."""
-    keys = set()
-    for value in values if isinstance(values, list) else []:
-        key = " ".join(str(value).split()[:2])
-        if _SSH_KEY.match(key):
-            keys.add(key)
-    return sorted(keys)[:8]
-
-
 # -- groups ----------------------------------------------------------------------------------------------------------
-
-
-def create_group(name: str, description: str = "", color: str = "#3B82F6") -> DeviceGroup:
-    """A new, empty group. Raises Conflict when the name is taken."""
-    with write_transaction():
-        if DeviceGroup.select().where(DeviceGroup.name == name).exists():
-            raise Conflict("Name already taken", f"a group named {name} exists")
-        return DeviceGroup.create(
-            uuid=str(uuid.uuid4()), name=name, description=description, color=color, created_at=now()
-        )
 
 
 def find_group(reference: int | str) -> DeviceGroup:
@@ -221,55 +213,3 @@ def find_group(reference: int | str) -> DeviceGroup:
     if group is None:
         raise NotFound("Host group not found", f"no group {text[:80]}")
     return group
-
-
-def list_groups() -> list[DeviceGroup]:
-    """All groups by name, each with `host_count`."""
-    count = peewee.fn.COUNT(Device.id).alias("host_count")
-    return list(
-        DeviceGroup.select(DeviceGroup, count)
-        .left_outer_join(GroupMember)
-        .left_outer_join(Device, on=(GroupMember.device == Device.id) & Device.deleted_at.is_null())
-        .group_by(DeviceGroup)
-        .order_by(DeviceGroup.name)
-    )
-
-
-def change_group(group: DeviceGroup, changes: dict[str, Any]) -> DeviceGroup:
-    """Change name, description, color. Raises Conflict when the name is taken."""
-    with write_transaction():
-        name = changes.get("name")
-        if name and DeviceGroup.select().where((DeviceGroup.name == name) & (DeviceGroup.id != group.id)).exists():
-            raise Conflict("Name already taken", f"a group named {name} exists")
-        if changes:
-            DeviceGroup.update(**changes).where(DeviceGroup.id == group.id).execute()
-        return DeviceGroup.get_by_id(group.id)
-
-
-def delete_group(group: DeviceGroup) -> None:
-    """Delete a group; its devices stay."""
-    DeviceGroup.delete().where(DeviceGroup.id == group.id).execute()
-
-
-def members(group: DeviceGroup) -> list[Device]:
-    """The devices of a group by name, without deleted ones."""
-    return list(
-        Device.select()
-        .join(GroupMember)
-        .where((GroupMember.group == group) & Device.deleted_at.is_null())
-        .order_by(Device.friendly_name, Device.id)
-    )
-
-
-def set_members(group: DeviceGroup, device_ids: Iterable[int]) -> None:
-    """Make exactly these devices the members of the group. Raises NotFound for an unknown device, changing nothing."""
-    wanted = sorted(set(device_ids))
-    with write_transaction():
-        known: set[int] = set()
-        for part in chunked(wanted, 1):
-            known.update(row.id for row in Device.select(Device.id).where(Device.id.in_(part)))
-        if missing := [device for device in wanted if device not in known]:
-            raise NotFound("Device not found", f"no device {missing[0]}")
-        GroupMember.delete().where(GroupMember.group == group).execute()
-        for part in chunked([{"group": group.id, "device": device} for device in wanted], 2):
-            GroupMember.insert_many(part).execute()

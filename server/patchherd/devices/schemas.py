@@ -12,6 +12,7 @@ from marshmallow import validate
 from patchherd.devices.os_types import OS_TYPES
 from patchherd.devices.registry import MAX_ID
 from patchherd.forms import Choice, Name, Text, one_line
+from patchherd.identity.schemas import Moment
 
 MAX_SUMMARY = 4000
 
@@ -46,6 +47,8 @@ class DeviceQuery(ma.Schema):
     ip_address = ma.fields.String()
     group = ma.fields.String()
     os_family = ma.fields.String()
+    tag = ma.fields.String(metadata={"description": "any of these, comma-separated"})
+    maintenance = ma.fields.Boolean()
     search = ma.fields.String(validate=validate.Length(min=1, max=100))
     after = ma.fields.Integer(
         load_default=0, validate=validate.Range(min=0, max=MAX_ID), metadata={"description": "last id seen"}
@@ -84,7 +87,17 @@ class DeviceChange(ma.Schema):
     groups = ma.fields.List(
         Reference(metadata={"type": "string"}),
         validate=validate.Length(max=1000),
-        metadata={"description": "ids or names; replaces the memberships"},
+        metadata={"description": "ids or names; replaces the groups that it was put into, not those by rule"},
+    )
+    tags = ma.fields.List(
+        ma.fields.String(validate=validate.Length(max=100)),
+        validate=validate.Length(max=200),
+        metadata={"description": "replaces the tags"},
+    )
+    maintenance = ma.fields.Boolean()
+    maintenance_reason = ma.fields.String(allow_none=True, validate=[validate.Length(max=500), one_line])
+    maintenance_until = Moment(
+        allow_none=True, metadata={"description": "the end of a maintenance that ends by itself; null: it does not"}
     )
     connection = ma.fields.String(allow_none=True, validate=validate.OneOf(["ssh", "psrp", "winrm"]))
     address = ma.fields.String(allow_none=True, validate=validate.Length(min=1, max=253))

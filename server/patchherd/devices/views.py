@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
@@ -12,11 +11,14 @@ from typing import Any
 
 from werkzeug.http import http_date
 
-from patchherd.database import chunked, now
+from patchherd.database import now
 from patchherd.devices.ansible import connection_facts
-from patchherd.devices.models import Device, DeviceGroup, GroupMember
+from patchherd.devices.conditions import in_maintenance, negation
+from patchherd.devices.groups import group_names, is_member
+from patchherd.devices.models import Device
 from patchherd.devices.os_types import os_type
 from patchherd.devices.registry import clean_address, find_group, has_name, is_online
+from patchherd.devices.tags import clean_tags, has_tags, tags_of
 from patchherd.settings import Settings
 
 LIST_COLUMNS = [
@@ -27,7 +29,8 @@ LIST_COLUMNS = [
     Device.missing, Device.missing_security, Device.reboot_required, Device.reboot_reason, Device.kernel_running,
     Device.kernel_installed, Device.notes, Device.connection, Device.address, Device.port, Device.remote_user,
     Device.become, Device.shell, Device.python, Device.ssh_host_keys, Device.reported_host_keys,
-    Device.os_type, Device.hardware_summary, Device.profile_id, Device.execution,
+    Device.os_type, Device.hardware_summary, Device.profile_id, Device.maintenance, Device.maintenance_reason,
+    Device.maintenance_until, Device.merged_into, Device.execution,
 ]  # fmt: skip
 """Everything but the large JSON columns."""
 
@@ -47,6 +50,8 @@ def select_devices(
     group: str | None = None,
     os_family: str | None = None,
     search: str | None = None,
+    tag: str | None = None,
+    maintenance: bool | None = None,
     after: int = 0,
     limit: int | None = None,
 ) -> list[Device]:
@@ -67,8 +72,11 @@ def select_devices(
         conditions = _status_conditions(settings.online_seconds)
         query = query.where(reduce(or_, [conditions[name] for name in states]))
     if group:
-        members = GroupMember.select(GroupMember.device).where(GroupMember.group == find_group(group))
-        query = query.where(Device.id.in_(members))
+        query = query.where(is_member(settings, find_group(group)))
+    if wanted := split_values(tag):
+        query = query.where(has_tags(clean_tags(wanted, "tag", "query")))
+    if maintenance is not None:
+        query = query.where(in_maintenance() if maintenance else negation(in_maintenance()))
     if search:
         query = query.where(
             Device.hostname.contains(search)
@@ -122,7 +130,30 @@ def patch_management_view(device: Device, settings: Settings, moment: datetime) 
     }
 
 
-def native_view(device: Device, settings: Settings, moment: datetime, groups: list[str]) -> dict[str, Any]:
+def native_views(devices: list[Device], settings: Settings, moment: datetime) -> list[dict[str, Any]]:
+    """Devices as the native API shows them: a fixed number of queries."""
+    ids = [device.id for device in devices]
+    groups, tags = group_names(settings, ids), tags_of(ids)
+    return [
+        native_view(device, settings, moment, groups.get(device.id, []), tags.get(device.id, [])) for device in devices
+    ]
+
+
+def deleted_views(
+    settings: Settings, moment: datetime, after: int, limit: int
+) -> tuple[list[dict[str, Any]], int | None]:
+    """A page of deleted devices by id, each with `deleted_at`; `after` for the next page, if any."""
+    query = Device.select(*LIST_COLUMNS, Device.deleted_at).where(Device.deleted_at.is_null(False))
+    found = list(query.where(Device.id > after).order_by(Device.id).limit(limit + 1))
+    page = found[:limit]
+    views = native_views(page, settings, moment)
+    shown = [{**view, "deleted_at": device.deleted_at} for device, view in zip(page, views, strict=True)]
+    return shown, page[-1].id if len(found) > limit else None
+
+
+def native_view(
+    device: Device, settings: Settings, moment: datetime, groups: list[str], tags: list[str]
+) -> dict[str, Any]:
     """A device as the native API shows it; `status` is about its agent."""
     return {
         "id": device.id,
@@ -150,9 +181,14 @@ def native_view(device: Device, settings: Settings, moment: datetime, groups: li
         "reboot_required": device.reboot_required,
         "reboot_reason": device.reboot_reason,
         "groups": groups,
+        "tags": tags,
         "notes": device.notes,
         "profile_id": device.profile_id,
         "hardware_summary": device.hardware_summary,
+        "maintenance": is_in_maintenance(device, moment),
+        "maintenance_reason": device.maintenance_reason,
+        "maintenance_until": device.maintenance_until,
+        "merged_into": device.merged_into_id,
         "connection": connection_facts(device) | {"address": device.address or device.ip_address},
         "execution": device.execution,
         "host_keys": "none" if not device.ssh_host_keys else "changed" if host_keys_changed(device) else "pinned",
@@ -164,16 +200,12 @@ def state(device: Device) -> str:
     return "active" if device.approved and device.last_report is not None else "pending"
 
 
+def is_in_maintenance(device: Device, moment: datetime) -> bool:
+    """Whether the device is in maintenance at `moment`: the flag is set, and its end has not come."""
+    until = device.maintenance_until
+    return bool(device.maintenance) and (until is None or until > moment)
+
+
 def host_keys_changed(device: Device) -> bool:
     """Whether the device reports SSH host keys none of which is pinned."""
     return bool(device.reported_host_keys) and not set(device.reported_host_keys) & set(device.ssh_host_keys)
-
-
-def group_names(device_ids: Iterable[int]) -> dict[int, list[str]]:
-    """Device id -> names of its groups."""
-    found: dict[int, list[str]] = {}
-    rows = GroupMember.select(GroupMember.device, DeviceGroup.name).join(DeviceGroup).order_by(DeviceGroup.name)
-    for part in chunked(list(device_ids), 1):
-        for device, name in rows.where(GroupMember.device.in_(part)).tuples():
-            found.setdefault(device, []).append(name)
-    return found

@@ -22,6 +22,8 @@ register_scheme(HOST_REPORT, hosts.authenticate, "API ID and key required")
 register_basic(tokens.authenticate_basic)
 
 OPERATING_SYSTEMS = frozenset({"linux", "windows"})
+INTEGRATIONS = {"docker": False, "compliance": False}
+"""What agents in the field can run besides their reports. All off: there is no place here for what they would send."""
 
 
 # -- tokens ----------------------------------------------------------------------------------------------------------
@@ -255,8 +257,8 @@ def update_interval() -> dict[str, int]:
 @requires(HOST_REPORT)
 @room.response(200, schemas.Integrations)
 def integrations() -> dict[str, Any]:
-    """Integrations that the host should run: none, the agent only reports packages and system state"""
-    return {"success": True, "integrations": {}}
+    """Which integrations the host shall run: each by name, and all are off, because only reports are taken"""
+    return {"success": True, "integrations": INTEGRATIONS}
 
 
 @room.route("/hosts/remove")

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from patchherd.database import write_transaction
-from patchherd.devices import registry
+from patchherd.devices import group_changes, groups
+from patchherd.devices.registry import find_device, find_devices, find_group
 from patchherd.enrollment import schemas
-from patchherd.http import Room
-from patchherd.identity import audit
+from patchherd.http import Room, settings
 from patchherd.identity.access import requires
 from patchherd.identity.schemas import MessageView
 
@@ -22,7 +21,7 @@ room = Room("host-groups", __name__, description="Groups of hosts")
 @room.response(200, schemas.GroupView(many=True))
 def list_groups() -> Any:
     """All host groups by name"""
-    return registry.list_groups()
+    return groups.list_groups(settings())
 
 
 @room.route("/host-groups", methods=["POST"])
@@ -30,13 +29,17 @@ def list_groups() -> Any:
 @room.arguments(schemas.NewGroup)
 @room.response(201, schemas.GroupView)
 def create_group(body: dict[str, Any]) -> Any:
-    """Create a host group"""
-    given = {key: value for key, value in body.items() if value is not None}
-    with write_transaction():
-        group = registry.create_group(**given)
-        audit.record("group.create", "group", group.uuid, group.name, after=given)
-    group.host_count = 0
-    return group
+    """Create a host group, with a rule if devices shall be in it by what they are"""
+    return groups.with_count(settings(), group_changes.create_group(body))
+
+
+@room.route("/host-groups/preview", methods=["POST"])
+@requires("devices:read")
+@room.arguments(schemas.RuleBody)
+@room.response(200, schemas.RulePreview)
+def preview_rule(body: dict[str, Any]) -> Any:
+    """The devices that a rule holds for now, without storing it"""
+    return groups.preview(settings(), body["rule"], body["limit"])
 
 
 @room.route("/host-groups/<group_id>")
@@ -44,7 +47,7 @@ def create_group(body: dict[str, Any]) -> Any:
 @room.response(200, schemas.GroupView)
 def get_group(group_id: str) -> Any:
     """One host group"""
-    return _counted(registry.find_group(group_id))
+    return groups.with_count(settings(), find_group(group_id))
 
 
 @room.route("/host-groups/<group_id>", methods=["PUT", "PATCH"])
@@ -52,14 +55,8 @@ def get_group(group_id: str) -> Any:
 @room.arguments(schemas.GroupChange)
 @room.response(200, schemas.GroupView)
 def change_group(body: dict[str, Any], group_id: str) -> Any:
-    """Change name, description or colour of a host group"""
-    changes = {key: value or "" for key, value in body.items()}
-    with write_transaction():
-        group = registry.find_group(group_id)
-        changed = registry.change_group(group, changes)
-        before = {key: getattr(group, key) for key in changes}
-        audit.record("group.update", "group", group.uuid, changed.name, before=before, after=changes)
-    return _counted(changed)
+    """Change name, description, colour, parent or rule of a host group"""
+    return groups.with_count(settings(), group_changes.change_group(group_id, body))
 
 
 @room.route("/host-groups/<group_id>", methods=["DELETE"])
@@ -67,10 +64,7 @@ def change_group(body: dict[str, Any], group_id: str) -> Any:
 @room.response(200, MessageView)
 def delete_group(group_id: str) -> dict[str, str]:
     """Delete a host group; its hosts stay"""
-    with write_transaction():
-        group = registry.find_group(group_id)
-        registry.delete_group(group)
-        audit.record("group.delete", "group", group.uuid, group.name)
+    group_changes.delete_group(group_id)
     return {"message": "Host group deleted successfully"}
 
 
@@ -78,8 +72,8 @@ def delete_group(group_id: str) -> dict[str, str]:
 @requires("devices:read")
 @room.response(200, schemas.MemberView(many=True))
 def list_members(group_id: str) -> Any:
-    """The hosts of a group"""
-    return registry.members(registry.find_group(group_id))
+    """The hosts of a group, whatever makes them members"""
+    return groups.members(settings(), find_group(group_id))
 
 
 @room.route("/host-groups/<group_id>/hosts", methods=["PUT"])
@@ -87,15 +81,30 @@ def list_members(group_id: str) -> Any:
 @room.arguments(schemas.GroupMembers)
 @room.response(200, schemas.MemberView(many=True))
 def set_members(body: dict[str, Any], group_id: str) -> Any:
-    """Make exactly these hosts the members of a group"""
-    with write_transaction():
-        group = registry.find_group(group_id)
-        wanted = [registry.find_device(reference).id for reference in body["host_ids"]]
-        registry.set_members(group, wanted)
-        audit.record("group.members", "group", group.uuid, group.name, after={"device_ids": wanted})
-    return registry.members(group)
+    """Put exactly these hosts into a group; members by rule stay"""
+    group = find_group(group_id)
+    group_changes.set_members(group, _hosts(body))
+    return groups.members(settings(), group)
 
 
-def _counted(group: Any) -> Any:
-    group.host_count = len(registry.members(group))
-    return group
+@room.route("/host-groups/<group_id>/hosts", methods=["POST"])
+@requires("devices:write")
+@room.arguments(schemas.GroupMembers)
+@room.response(200, schemas.MemberView(many=True))
+def add_members(body: dict[str, Any], group_id: str) -> Any:
+    """Put these hosts into a group, too"""
+    group = find_group(group_id)
+    group_changes.add_members(group, _hosts(body))
+    return groups.members(settings(), group)
+
+
+@room.route("/host-groups/<group_id>/hosts/<reference>", methods=["DELETE"])
+@requires("devices:write")
+@room.response(204)
+def remove_member(group_id: str, reference: str) -> None:
+    """Take a host out of a group"""
+    group_changes.remove_member(find_group(group_id), find_device(reference))
+
+
+def _hosts(body: dict[str, Any]) -> list[Any]:
+    return find_devices(body["host_ids"])

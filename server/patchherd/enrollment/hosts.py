@@ -13,8 +13,10 @@ from typing import Any, TypeVar, cast
 from flask import request
 
 from patchherd.database import Prepared, now, write_transaction
+from patchherd.devices import history
+from patchherd.devices.host_keys import read_host_keys
 from patchherd.devices.models import Device, DeviceGroup
-from patchherd.devices.registry import clean_host_keys, create_device
+from patchherd.devices.registry import create_device
 from patchherd.enrollment import quota
 from patchherd.enrollment.models import EnrollmentToken, HostCredential
 from patchherd.errors import Conflict, Forbidden, Unauthorized
@@ -128,6 +130,7 @@ def re_enroll(principal: Principal) -> Enrolled | None:
     except Unauthorized:
         return None
     with write_transaction():
+        history.note(credential.device.id, "re_enrolled")
         audit.record("host.enroll_again", "device", credential.device.uuid, credential.device.friendly_name)
         EnrollmentToken.update(last_used_at=now()).where(EnrollmentToken.id == principal.id).execute()
     return Enrolled(credential.device, credential.api_id, key)
@@ -198,7 +201,7 @@ def _is_known(machine_id: str | None) -> bool:
 def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: str, settings: Settings) -> Enrolled:
     moment = now()
     metadata = host.get("metadata") or {}
-    keys = clean_host_keys(metadata.get("ssh_host_keys"))
+    keys, problems = read_host_keys(metadata.get("ssh_host_keys"))
     device = create_device(
         host["friendly_name"],
         machine_id=host.get("machine_id") or None,
@@ -210,7 +213,9 @@ def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: st
         enrolled_from=request.remote_addr,
         ssh_host_keys=keys,
         reported_host_keys=keys,
+        facts={"problems": problems} if problems else {},
     )
+    history.note(device.id, "enrolled", {"token": token.token_name, "name": device.friendly_name})
     api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
     HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=moment)
     audit.record(

@@ -10,7 +10,8 @@ import msgspec
 from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
 from patchherd.devices.os_types import OS_TYPES
-from patchherd.devices.schemas import MAX_SUMMARY
+from patchherd.devices.rules import MAX_LENGTH
+from patchherd.devices.schemas import MAX_SUMMARY, Reference
 from patchherd.enrollment import addresses, quota
 from patchherd.forms import Choice, Name, Text
 from patchherd.identity.schemas import Body, Moment
@@ -280,13 +281,22 @@ class UpdateInterval(Schema):
 
 class Integrations(Schema):
     success = fields.Boolean()
-    integrations = fields.Dict()
+    integrations = fields.Dict(keys=fields.String(), values=fields.Boolean())
 
 
 class NewGroup(Body):
     name = fields.String(required=True, validate=[validate.Length(1, 255), validate.Regexp(r".*\S")])
     description = fields.String(allow_none=True, validate=validate.Length(max=10_000))
     color = fields.String(validate=validate.Regexp(r"^#[0-9A-Fa-f]{6}$", error="a colour like #3B82F6 is needed"))
+    parent_id = Reference(
+        allow_none=True,
+        metadata={"type": "string", "description": "id, UUID or name of the group that this one is in; null: of none"},
+    )
+    rule = fields.String(
+        allow_none=True,
+        validate=validate.Length(max=MAX_LENGTH),
+        metadata={"description": "every device that it holds for is a member; null: none is by rule"},
+    )
 
 
 class GroupChange(NewGroup):
@@ -299,16 +309,32 @@ class GroupView(Schema):
     description = fields.String()
     color = fields.String()
     created_at = Moment()
-    host_count = fields.Integer()
+    host_count = fields.Integer(metadata={"description": "put in, by rule, and in the groups below"})
+    parent_id = fields.String(attribute="parent.uuid", dump_default=None, allow_none=True)
+    rule = fields.String(allow_none=True)
+
+
+class RuleBody(Schema):
+    rule = fields.String(required=True, validate=validate.Length(1, MAX_LENGTH))
+    limit = fields.Integer(load_default=20, strict=True, validate=validate.Range(0, 100))
+
+
+class MemberRef(Schema):
+    id = fields.String(attribute="uuid")
+    device_id = fields.Integer(attribute="id")
+    friendly_name = fields.String()
+    hostname = fields.String(allow_none=True)
+    ip = fields.String(attribute="ip_address", allow_none=True)
+
+
+class RulePreview(Schema):
+    count = fields.Integer()
+    devices = fields.List(fields.Nested(MemberRef), metadata={"description": "the first of them"})
 
 
 class GroupMembers(Body):
     host_ids = fields.List(fields.Raw(), required=True, metadata={"description": "ids or UUIDs of hosts"})
 
 
-class MemberView(Schema):
-    id = fields.String(attribute="uuid")
-    device_id = fields.Integer(attribute="id")
-    friendly_name = fields.String()
-    hostname = fields.String(allow_none=True)
-    ip = fields.String(attribute="ip_address", allow_none=True)
+class MemberView(MemberRef):
+    static = fields.Boolean(attribute="is_static", metadata={"description": "put into this very group"})

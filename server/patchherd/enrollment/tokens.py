@@ -18,6 +18,7 @@ from patchherd.enrollment.models import EnrollmentToken
 from patchherd.errors import BadRequest, Forbidden, NotFound, Unauthorized
 from patchherd.http import settings
 from patchherd.identity import audit, credentials
+from patchherd.identity.api_tokens import USE_RESOLUTION
 from patchherd.identity.models import User
 from patchherd.identity.permissions import ENROLLMENT_USE
 from patchherd.identity.principal import Principal
@@ -144,6 +145,9 @@ def authenticate_basic(key: str, secret: str) -> Principal | None:
     token = verify_token(key, secret)
     if not _is_api(token.metadata):
         raise Forbidden("Token is not valid for the API", "it is a token for enrolment")
+    moment = now()
+    if token.last_used_at is None or moment - token.last_used_at > USE_RESOLUTION:
+        EnrollmentToken.update(last_used_at=moment).where(EnrollmentToken.id == token.id).execute()
     scopes: dict[str, list[str]] = token.scopes or {}
     may_read = "get" in scopes.get("host", [])
     return Principal("token", token.id, token.token_name, frozenset({"devices:read"} if may_read else ()))

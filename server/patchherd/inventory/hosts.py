@@ -12,9 +12,11 @@ import msgspec
 
 from patchherd.database import now
 from patchherd.devices.ansible import connection_facts
+from patchherd.devices.groups import group_names
 from patchherd.devices.models import Device
 from patchherd.devices.naming import NAME_COLUMNS, inventory_names
-from patchherd.devices.views import agent_status, group_names, select_devices, state
+from patchherd.devices.tags import tags_of
+from patchherd.devices.views import agent_status, is_in_maintenance, select_devices, state
 from patchherd.packages.patches import patch_state
 from patchherd.settings import Settings
 
@@ -25,15 +27,17 @@ def all_hosts(
     group: str | None = None,
     os_family: str | None = None,
     hostname: str | None = None,
+    tag: str | None = None,
     status: str | None = None,
     patch_status: str | None = None,
 ) -> list[dict[str, Any]]:
     """Every device that is not deleted and fits the filters, pending ones included; a fixed number of queries."""
     moment = now()
-    devices = select_devices(settings, group=group, os_family=os_family, hostname=hostname, status=status)
+    devices = select_devices(settings, group=group, os_family=os_family, hostname=hostname, tag=tag, status=status)
     # A device has one name, whatever filter selects it.
     names = inventory_names(Device.select(*NAME_COLUMNS).where(Device.deleted_at.is_null()))
-    groups = group_names([device.id for device in devices])
+    ids = [device.id for device in devices]
+    groups, tags = group_names(settings, ids), tags_of(ids)
     hosts = []
     for device in devices:
         proven, _ = patch_state(device, settings, moment)
@@ -61,6 +65,8 @@ def all_hosts(
                 "security": device.missing_security if known else None,
                 "reboot_required": device.reboot_required,
                 "groups": groups.get(device.id, []),
+                "tags": tags.get(device.id, []),
+                "maintenance": is_in_maintenance(device, moment),
                 "connection": connection_facts(device),
                 "ssh_host_keys": device.ssh_host_keys,
             }

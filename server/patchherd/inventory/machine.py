@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from patchherd.database import chunked, now
-from patchherd.devices.models import Device, DeviceGroup, GroupMember
+from patchherd.database import now
+from patchherd.devices.groups import memberships
+from patchherd.devices.models import Device, DeviceGroup
 from patchherd.devices.registry import find_group, is_online
 from patchherd.devices.views import select_devices, split_values, state
 from patchherd.packages.models import DevicePackages
@@ -24,7 +25,7 @@ def list_hosts(settings: Settings, hostgroup: str = "", *, stats: bool = False) 
     """
     wanted = [find_group(reference) for reference in split_values(hostgroup)]
     devices = select_devices(settings)
-    groups = _groups_of([device.id for device in devices])
+    groups = memberships(settings, [device.id for device in devices])
     if wanted:
         ids = {group.id for group in wanted}
         devices = [device for device in devices if any(group.id in ids for group in groups.get(device.id, ()))]
@@ -65,20 +66,6 @@ def _stats(device: Device, packages: int | None, settings: Settings, moment: dat
         "patch_status": proven,
         "patch_reason": reason,
     }
-
-
-def _groups_of(device_ids: list[int]) -> dict[int, list[DeviceGroup]]:
-    found: dict[int, list[DeviceGroup]] = {}
-    for part in chunked(device_ids, 1):
-        members = (
-            GroupMember.select(GroupMember.device, DeviceGroup)
-            .join(DeviceGroup)
-            .where(GroupMember.device.in_(part))
-            .order_by(DeviceGroup.name)
-        )
-        for member in members:
-            found.setdefault(member.device_id, []).append(member.group)
-    return found
 
 
 def _package_counts() -> dict[int, int]:

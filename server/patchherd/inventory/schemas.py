@@ -11,11 +11,12 @@ from patchherd.devices.shapes import Connection
 
 
 class InventoryQuery(ma.Schema):
-    """Filters; host names and families may be comma-separated."""
+    """Filters; host names, tags and families may be comma-separated."""
 
     group = ma.fields.String()
     os_family = ma.fields.String()
     hostname = ma.fields.String()
+    tag = ma.fields.String()
     status = ma.fields.String(validate=validate.OneOf(["online", "offline", "unknown"]))
     patch_status = ma.fields.String(validate=validate.OneOf(["missing", "current", "unknown"]))
 
@@ -42,6 +43,8 @@ class InventoryHost(ma.Schema):
     security = ma.fields.Integer(allow_none=True)
     reboot_required = ma.fields.Boolean(allow_none=True)
     groups = ma.fields.List(ma.fields.String())
+    tags = ma.fields.List(ma.fields.String())
+    maintenance = ma.fields.Boolean()
     connection = ma.fields.Nested(Connection)
     ssh_host_keys = ma.fields.List(ma.fields.String())
 

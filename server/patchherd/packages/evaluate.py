@@ -14,11 +14,13 @@ from patchherd.packages.memory import KnownItem
 from patchherd.packages.severity import Rating, rate, reboot_suggested, texts
 from patchherd.packages.versions import key
 
-RULES = 2
+RULES = 3
 """Raise it when the rules below change: every device is then evaluated anew by its next report."""
 
-Identity = tuple[str, str]
+Package = tuple[str, str]
 """(name, architecture)"""
+Identity = tuple[str, str, str]
+"""The same with the id of a Windows update."""
 
 
 class Finding(NamedTuple):
@@ -27,6 +29,7 @@ class Finding(NamedTuple):
     ecosystem: str
     package: str
     architecture: str
+    update_id: str
     installed: str | None
     candidate: str | None
     verdict: str
@@ -43,7 +46,7 @@ class Finding(NamedTuple):
 
     @property
     def identity(self) -> Identity:
-        return (self.package, self.architecture)
+        return (self.package, self.architecture, self.update_id)
 
 
 def evaluate(ecosystem: str, items: list[KnownItem]) -> list[Finding]:
@@ -55,7 +58,7 @@ def evaluate(ecosystem: str, items: list[KnownItem]) -> list[Finding]:
     if not asking:
         return []
     instances = Counter([item.identity for item in items])
-    several: dict[Identity, list[Item]] = {}
+    several: dict[Package, list[Item]] = {}
     findings: dict[Identity, Finding] = {}
     for item in asking:
         offer: Item = item.offer  # type: ignore[assignment]
@@ -70,16 +73,16 @@ def evaluate(ecosystem: str, items: list[KnownItem]) -> list[Finding]:
             )
         if item.finding is not None:
             findings[item.finding.identity] = item.finding
-    for identity, offers in several.items():
-        versions = [item.triple[2] for item in items if item.triple is not None and item.identity == identity]
+    for package, offers in several.items():
+        versions = [item.triple[2] for item in items if item.triple is not None and item.identity == package]
         newest = max(versions, key=lambda version: key(ecosystem, version), default=None)
-        finding = _judge(ecosystem, identity, newest, offers)
+        finding = _judge(ecosystem, package, newest, offers)
         if finding is not None:
-            findings[identity] = finding
+            findings[finding.identity] = finding
     return list(findings.values())
 
 
-def _judge(ecosystem: str, identity: Identity, installed: str | None, offered: list[Item]) -> Finding | None:
+def _judge(ecosystem: str, identity: Package, installed: str | None, offered: list[Item]) -> Finding | None:
     wanted = any(item.needs_update for item in offered)
     named = [item for item in offered if item.available_version]
     best = max(named, key=lambda item: key(ecosystem, item.available_version or ""), default=offered[0])
@@ -111,6 +114,7 @@ def _judge(ecosystem: str, identity: Identity, installed: str | None, offered: l
         ecosystem=ecosystem,
         package=identity[0],
         architecture=identity[1],
+        update_id="",
         installed=installed,
         candidate=candidate,
         verdict=verdict,
@@ -146,6 +150,7 @@ def _windows_finding(item: Item) -> Finding:
         ecosystem="windows",
         package=item.name,
         architecture="",
+        update_id=item.update_id,
         installed=None,
         candidate=item.available_version or None,
         verdict="not_installable" if item.held else "missing",

@@ -11,10 +11,11 @@ import peewee
 from peewee import fn
 
 from patchherd.database import now
+from patchherd.devices.conditions import is_known
 from patchherd.devices.models import Device
 from patchherd.devices.views import LIST_COLUMNS
 from patchherd.packages.models import Verdict
-from patchherd.packages.patches import count_if, is_known
+from patchherd.packages.patches import count_if
 from patchherd.settings import Settings
 
 AGENT_STATES = ("online", "offline", "pending")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from patchherd.errors import ApiError, BadRequest, invalid
-from patchherd.packages.models import NAME_LENGTH, VERSION_LENGTH
+from patchherd.packages.models import NAME_LENGTH, UPDATE_ID_LENGTH, VERSION_LENGTH
 
 MAX_PACKAGES = 10_000
 
@@ -62,6 +62,14 @@ class Item(msgspec.Struct, rename="camel"):
     @property
     def is_windows_update(self) -> bool:
         return bool(self.wua_guid or self.wua_kb)
+
+    @property
+    def update_id(self) -> str:
+        """What tells updates of one title apart: the identifier in one spelling, else the KB numbers; "" on Linux."""
+        if self.wua_guid:
+            return self.wua_guid.strip("{} ").lower()[:UPDATE_ID_LENGTH]
+        kbs = self.wua_kb if isinstance(self.wua_kb, list) else [self.wua_kb or ""]
+        return ",".join(sorted(str(kb).strip().upper() for kb in kbs))[:UPDATE_ID_LENGTH]
 
 
 class Report(msgspec.Struct, rename="camel"):

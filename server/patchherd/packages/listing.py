@@ -12,10 +12,11 @@ import peewee
 from peewee import fn
 
 from patchherd.database import is_sqlite, now
+from patchherd.devices.conditions import is_known
 from patchherd.devices.models import Device
 from patchherd.errors import invalid
 from patchherd.packages.models import DevicePackages, Verdict
-from patchherd.packages.patches import count_patches, is_known, patch_row, patch_state, patches_of, sum_counts
+from patchherd.packages.patches import count_patches, patch_row, patch_state, patches_of, sum_counts
 from patchherd.packages.sets import load_set
 from patchherd.packages.severity import SEVERITIES
 from patchherd.settings import Settings

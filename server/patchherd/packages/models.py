@@ -15,6 +15,7 @@ from patchherd.devices.models import Device
 
 NAME_LENGTH = 255  # with version and architecture it must fit PostgreSQL's index rows of 2,700 bytes
 VERSION_LENGTH = 255
+UPDATE_ID_LENGTH = 64
 
 
 class PackedIdsField(peewee.Field):
@@ -83,6 +84,8 @@ class Verdict(BaseModel):
     package = peewee.CharField(max_length=NAME_LENGTH)
     """Package name; on Windows the title of the update."""
     architecture = peewee.CharField(max_length=32)
+    update_id = peewee.CharField(max_length=UPDATE_ID_LENGTH, default="")
+    """Tells Windows updates of one title apart; empty for packages."""
     installed = peewee.CharField(max_length=VERSION_LENGTH, null=True)
     """The newest installed version; null for a Windows update."""
     candidate = peewee.CharField(max_length=VERSION_LENGTH, null=True)
@@ -104,7 +107,7 @@ class Verdict(BaseModel):
 
     class Meta:
         indexes = (
-            (("device", "package", "architecture"), True),
+            (("device", "package", "architecture", "update_id"), True),
             (("package", "device"), False),
         )
 

@@ -12,6 +12,7 @@ import peewee
 from peewee import fn
 
 from patchherd.database import chunked, now
+from patchherd.devices.conditions import is_known
 from patchherd.devices.models import Device
 from patchherd.packages.models import Verdict
 from patchherd.packages.severity import SEVERITIES
@@ -34,12 +35,6 @@ def patch_state(device: Device, settings: Settings, moment: datetime | None = No
     return ("missing" if device.missing else "current"), None
 
 
-def is_known(settings: Settings, moment: datetime | None = None) -> peewee.Expression:
-    """The same question to the database: true for devices whose patch state is known."""
-    oldest = (moment or now()) - timedelta(hours=settings.stale_hours)
-    return (Device.evaluated_at >= oldest) & (Device.metadata_updated >= oldest) & Device.missing.is_null(False)
-
-
 def patch_row(verdict: Verdict) -> dict[str, Any]:
     """A verdict as the API shows it."""
     advisories = verdict.advisories
@@ -58,6 +53,7 @@ def patch_row(verdict: Verdict) -> dict[str, Any]:
         "cves": sorted({cve for advisory in advisories for cve in advisory["cves"] or ()}),
         "origin": verdict.origin,
         "kb": verdict.kb,
+        "update_id": verdict.update_id or None,
         "title": verdict.package if verdict.ecosystem == "windows" else None,
         "categories": verdict.categories,
         "first_seen": verdict.first_seen,

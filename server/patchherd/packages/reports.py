@@ -12,12 +12,12 @@ import msgspec
 from peewee import JOIN
 
 from patchherd.database import Prepared, UtcField, now, write_statement, write_transaction
+from patchherd.devices import history, host_keys
 from patchherd.devices.models import Device
 from patchherd.devices.registry import (
     DEBIAN_IDS,
     REDHAT_IDS,
     clean_address,
-    clean_host_keys,
     clean_text,
     os_family,
     write_columns,
@@ -58,16 +58,24 @@ class _Host(NamedTuple):
     facts: str
     missing: int | None
     missing_security: int | None
+    hostname: str | None
+    ip_address: str | None
+    agent_version: str | None
+    os_name: str | None
+    os_version: str | None
+    reported_host_keys: str
+    last_report: int | None
     package_set: int | None
     fingerprint: bytes | None
     reported: int | None
     gate: Gate
 
 
+_DEVICE_COLUMNS = _Host._fields[: _Host._fields.index("package_set")]
 _host = Prepared(
     lambda device: (
         Device.select(
-            *(getattr(Device, name) for name in _Host._fields[:7]),
+            *(getattr(Device, name) for name in _DEVICE_COLUMNS),
             DevicePackages.package_set,
             DevicePackages.fingerprint,
             DevicePackages.reported,
@@ -127,6 +135,7 @@ def receive_report(device_id: int, report: dict[str, Any] | bytes, source: str =
     with write_transaction():
         keep_set = ecosystem == "windows" and source == "ansible"
         _store_device(host, changes, facts)  # first: it makes two reports of one device take turns
+        history.note_all(device_id, history.told_by_report(host, changes))
         _store_packages(device_id, ecosystem, None if keep_set else items, link, moment)
         write_findings(device_id, findings, moment)
         write_gate(host.gate, _gate_changes(host, told))
@@ -178,8 +187,10 @@ def _store_unchanged(
 ) -> None:
     """Store a report whose packages are the known ones, as a rule by a single statement."""
     gate = _gate_changes(host, told, with_packages=with_packages)
-    with write_transaction() if gate else write_statement():
+    events = history.told_by_report(host, changes)
+    with write_transaction() if gate or events else write_statement():
         _store_device(host, changes, facts)
+        history.note_all(host.id, events)
         write_gate(host.gate, gate)
 
 
@@ -262,10 +273,14 @@ def _facts(host: _Host, told: Report, source: str) -> tuple[dict[str, Any], dict
     if told.needs_reboot is not None:
         changes["reboot_required"] = told.needs_reboot
         changes["reboot_reason"] = clean_text(told.reboot_reason, 1000)
+    stated_facts = {_WIRE_NAMES[field]: getattr(told, field) for field in _FACTS if getattr(told, field) is not None}
+    facts = {**msgspec.json.decode(host.facts), **stated_facts, "source": source}
     if told.ssh_host_keys is not None:
-        keys = clean_host_keys(told.ssh_host_keys)
+        keys, bad = host_keys.read_host_keys(told.ssh_host_keys)
         changes["reported_host_keys"] = keys
         if keys and host.ssh_host_keys == "[]":
             changes["ssh_host_keys"] = keys
-    stated_facts = {_WIRE_NAMES[field]: getattr(told, field) for field in _FACTS if getattr(told, field) is not None}
-    return {**msgspec.json.decode(host.facts), **stated_facts, "source": source}, changes
+        others = [text for text in facts.get("problems") or () if not str(text).startswith(host_keys.PROBLEM)]
+        if bad or "problems" in facts:
+            facts["problems"] = [*others, *bad]
+    return facts, changes

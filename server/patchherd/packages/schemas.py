@@ -93,6 +93,9 @@ class Patch(ma.Schema):
     cves = ma.fields.List(ma.fields.String())
     origin = ma.fields.String(allow_none=True)
     kb = ma.fields.String(allow_none=True)
+    update_id = ma.fields.String(
+        allow_none=True, metadata={"description": "of a Windows update: tells apart what has one title"}
+    )
     title = ma.fields.String(allow_none=True)
     categories = ma.fields.List(ma.fields.String())
     first_seen = ma.fields.DateTime()

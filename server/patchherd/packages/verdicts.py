@@ -25,11 +25,13 @@ _change = Prepared(
 
 def write_findings(device_id: int, findings: list[Finding], moment: datetime) -> None:
     """Insert, change and delete rows of one device. Call it inside a write transaction that holds the device."""
-    old = {row[3:5]: row for row in _rows.run(device_id).fetchall()}  # by Finding.identity
+    old = {row[3:6]: row for row in _rows.run(device_id).fetchall()}  # by Finding.identity
     written = UtcField().db_value(moment)
     new: list[tuple[Any, ...]] = []
     for finding in findings:
         known = old.pop(finding.identity, None)
+        if known is None and finding.update_id:  # an agent that told no identifier before
+            known = old.pop((finding.package, finding.architecture, ""), None)
         if known is None:
             new.append((device_id, written, *finding))
         elif known[2:] != finding:

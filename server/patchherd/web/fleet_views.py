@@ -13,6 +13,8 @@ from markupsafe import Markup
 from patchherd.deployments import history
 from patchherd.deployments.orders import list_deployments
 from patchherd.devices import changes, registry, views
+from patchherd.devices import history as device_history
+from patchherd.devices.groups import memberships
 from patchherd.http import settings
 from patchherd.identity.access import current, requires
 from patchherd.packages import fleet
@@ -20,11 +22,13 @@ from patchherd.packages.listing import device_patches
 from patchherd.packages.patches import fleet_counts, patch_state
 from patchherd.packages.severity import SEVERITIES
 from patchherd.web import facts
+from patchherd.web.events import sentence
 from patchherd.web.formats import moment_of_request
 from patchherd.web.room import answer_live, attempt, live, room, with_query
 
 PAGE = 50
 RECENT = 6
+EVENTS = 10
 SLOW, FAST = 5, 2
 """Seconds between two looks at a live part: in general, and while a deployment runs."""
 
@@ -153,6 +157,7 @@ def _row(device: Any, severities: dict[str, int]) -> dict[str, Any]:
         "severities": [(name.lower(), severities.get(name, 0)) for name in SEVERITIES] if known else [],
         "reboot": device.reboot_required,
         "reboot_reason": device.reboot_reason,
+        "maintenance": views.is_in_maintenance(device, moment_of_request()),
     }
 
 
@@ -191,9 +196,7 @@ def _device_part(device: Any) -> Markup:
         f"/live/devices/{device.id}",
         FAST if running else SLOW,
         device=_row(device, {name: (found["counts"] or {}).get(name.lower(), 0) for name in SEVERITIES}),
-        view=views.native_view(
-            device, settings(), moment_of_request(), views.group_names([device.id]).get(device.id, [])
-        ),
+        view=views.native_views([device], settings(), moment_of_request())[0],
         found=found,
         missing=[row for row in found["patches"] if row["verdict"] == "missing"],
         others=[row for row in found["patches"] if row["verdict"] != "missing"],
@@ -206,6 +209,11 @@ def _device_part(device: Any) -> Markup:
         pinned=device.ssh_host_keys,
         reported=device.reported_host_keys,
         deployments=deployments,
+        groups=memberships(settings(), [device.id]).get(device.id, []),
+        events=[
+            {**row, "text": sentence(row["type"], row["detail"])}
+            for row in device_history.page(device, limit=EVENTS)[0]
+        ],
         severities=SEVERITIES,
     )
 
@@ -234,3 +242,19 @@ def approve(device_id: int) -> ResponseReturnValue:
         return page
 
     return attempt(let_in, "The device is approved.", page)
+
+
+@room.post("/devices/<int:device_id>/maintenance")
+@requires("devices:write")
+def maintain(device_id: int) -> ResponseReturnValue:
+    """Keep deployments away from a device, or let them come again."""
+    page = f"/devices/{device_id}"
+    on = bool(request.form.get("on"))
+    reason = " ".join(request.form.get("reason", "").split())[:500] or None if on else None
+
+    def change() -> str:
+        body = {"maintenance": on, "maintenance_reason": reason}
+        changes.change_device(registry.find_device(device_id), body)
+        return page
+
+    return attempt(change, "The device is in maintenance." if on else "The maintenance has ended.", page)

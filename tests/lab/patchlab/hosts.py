@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import cgroups
 from .network import Link
 from .rootfs import GUEST, UNPRIVILEGED_USER
 from .system import LabError, run, write_file
@@ -25,16 +26,22 @@ FAMILIES = ("deb", "rpm", "win")
 # about what container engines grant
 CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap",
                 "net_bind_service", "net_raw", "sys_chroot", "setfcap", "audit_write")
+# systemd sets up mount namespaces and limits for its services
+INIT_CAPABILITIES = {"sshd": (), "systemd": ("sys_admin", "sys_nice", "dac_read_search", "ipc_lock")}
 
 
 class Host:
-    """A host; `family` is deb, rpm or win, `state` running, stopped, frozen or how it died."""
+    """A host; `family` is deb, rpm or win, `state` running, stopped, frozen or how it died.
+
+    `init`, its first process, is sshd or systemd, `layers` is what its disk is made of; both count from the next reset.
+    """
 
     def __init__(self, lab: Lab, name: str, family: str, link: Link, layers: list[Path]) -> None:
         self.lab, self.name, self.family, self.link, self.layers = lab, name, family, link, layers
         self.ip = link.ip
         self.directory = lab.directory / "hosts" / name
         self.state, self.boots, self.is_cut = "new", 0, False
+        self.init = "sshd"
         self.process: subprocess.Popen | None = None  # owned by the supervisor
 
     # power, disk and network
@@ -113,6 +120,10 @@ class Host:
 
     # for the supervisor
 
+    @property
+    def cgroup(self) -> str:
+        return f"{cgroups.PREFIX}{self.lab.name}-{self.name}"
+
     def prepare(self) -> None:
         """Lay out a fresh disk: identity, host key, who may log in, name resolution."""
         shutil.rmtree(self.directory / "upper", ignore_errors=True)
@@ -149,9 +160,13 @@ class Host:
         clock = []
         if Path("/proc/self/ns/time").exists():  # uptime counts from this boot
             clock = ["--time", "--boottime", str(-int(time.clock_gettime(time.CLOCK_BOOTTIME)))]
+        begin = []
+        if self.init == "systemd":  # it makes cgroups, below one of its own
+            begin = ["/bin/sh", "-euc", 'echo 0 > "$0/cgroup.procs"; exec "$@"', str(cgroups.create(self.cgroup)),
+                     "unshare", "--cgroup", "--"]
         # PDEATHSIG and --kill-child: the host dies with the supervisor, whatever kills that
-        return ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net=/run/netns/{self.link.netns}",
+        return ["setpriv", "--pdeathsig", "KILL", *begin, "nsenter", f"--net=/run/netns/{self.link.netns}",
                 "unshare", "--mount", "--pid", "--uts", "--ipc", *clock, "--fork", "--kill-child=KILL",
                 "--propagation", "private", "/bin/sh", str(GUEST / "init.sh"), str(self.directory), str(work),
                 self.name, ":".join(map(str, self.layers)), str(uuid.uuid4()),
-                ",".join(f"+{capability}" for capability in CAPABILITIES)]
+                ",".join(f"+{name}" for name in (*CAPABILITIES, *INIT_CAPABILITIES[self.init])), self.init]

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from . import network
+from . import cgroups, network
 from .archive import Archive
 from .hosts import FAMILIES, Host
 from .rootfs import build
@@ -167,6 +167,7 @@ def lab_lock(name: str) -> contextlib.AbstractContextManager[None]:
 def sweep(name: str) -> None:
     """Remove what a lab left. Call it with its lock held: then its hosts are dead or dying."""
     network.remove(name)
+    cgroups.sweep(name)
     directory = HOME / "labs" / name
     deadline = time.monotonic() + 20
     while directory.exists():

@@ -134,6 +134,27 @@ def _rpm_layer(base: Path) -> Path:
                       bind=Path(scratch), network=True)
 
 
+def deb_with(package: str) -> list[Path]:
+    """The layers, top first, of a deb host that has another Debian package as well."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    base, repositories = _base(), build_repositories()
+
+    def prepare(upper: Path) -> None:
+        write_file(upper / "etc/apt/sources.list", f"deb {machine_mirror()} {CODENAME} main\n")
+        shutil.copy("/etc/resolv.conf", upper / "etc/resolv.conf")
+
+    script = f"""
+        apt-get -qq update
+        apt-get -qq -y -o Dpkg::Use-Pty=0 install --no-install-recommends {package} > /tmp/log 2>&1 ||
+          {{ cat /tmp/log >&2; exit 1; }}
+        : > /etc/apt/sources.list
+        : > /etc/resolv.conf
+        rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/apt/archives/*.deb /tmp/log
+    """
+    added = _layer(f"{package}-{digest(base.name, package, script)}", [base], prepare, script, network=True)
+    return [_deb_seed([added, base], repositories), added, base]
+
+
 def _deb_seed(lower: list[Path], repositories: Path) -> Path:
     sources = f"""
         Types: deb

@@ -15,6 +15,7 @@ import subprocess
 import threading
 from concurrent.futures import Future
 
+from . import cgroups
 from .hosts import Host
 
 ACTIONS = ("start", "stop", "reset", "freeze", "thaw")
@@ -111,6 +112,7 @@ class Supervisor:
         os.close(pidfd)
         status = host.process.wait()
         host.process = None
+        cgroups.remove(host.cgroup)
         return status
 
     def _ended(self, pidfd: int) -> None:

@@ -34,6 +34,13 @@ ALIASES = """
     ren ri rm rmdir rp rv sajb sal saps sasv sbp sc select set sl sleep sort sp spps start sv swmi tee type wget
     where write % ?
 """.split()
+APPROVED_VERBS = set("""
+    Add Clear Close Copy Enter Exit Find Format Get Hide Join Lock Move New Open Optimize Pop Push Redo Remove Rename
+    Reset Resize Search Select Set Show Skip Split Step Switch Undo Unlock Watch Assert Backup Checkpoint Compare
+    Compress Convert ConvertFrom ConvertTo Expand Export Group Import Initialize Limit Merge Mount Out Publish Restore
+    Save Sync Unpublish Update Install Invoke Protect Unprotect Read Receive Send Write Register Unregister Request
+    Restart Resume Start Stop Submit Suspend Test Trace Uninstall Wait Measure Ping Repair Resolve Debug Disable Enable
+""".split())
 FORBIDDEN = {"invoke-expression", "invoke-command", "invoke-webrequest", "invoke-restmethod", "start-process"}
 
 
@@ -73,6 +80,7 @@ def bootstrap(token: str) -> str:
     )
 
 
+FUNCTIONS = re.findall(r"(?m)^function ([\w-]+) \{", AGENT.read_text())
 TEXTS = {"agent": AGENT.read_text(), "direct-host": install(), "install": bootstrap("b00t")}
 TEXTS["run_script"] = RUN_SCRIPT.read_text()
 
@@ -114,6 +122,12 @@ def test_rules(name: str) -> None:
     assert "Write-Host" not in code
     assert code.count("Set-StrictMode -Version 2.0") >= 1
     assert max(map(len, text.splitlines())) <= 160
+    assert not re.search(r"-(c?eq|c?ne) \$null", code), "$null stands on the left: a list on the left would be filtered"
+    named = re.findall(r"(?m)^function (\w+)-(\w+)", code)
+    assert {verb for verb, _ in named} <= APPROVED_VERBS
+    assert [noun for _, noun in named if noun.endswith("s") and not noun.endswith("ss")] == [], "nouns are singular"
+    parameters = re.findall(r"(?m)^    param\(", code)
+    assert len(parameters) <= len(named), "parameters are declared at the head of functions"
 
 
 def test_the_agents_only_compiled_code_is_its_own_constant() -> None:
@@ -121,6 +135,55 @@ def test_the_agents_only_compiled_code_is_its_own_constant() -> None:
     assert call == "Add-Type -TypeDefinition $TrustSource"
     assert TEXTS["agent"].count("$TrustSource =") == 1
     assert "return true" not in TEXTS["agent"]
+
+
+def body(function: str) -> str:
+    """The code of a function of the agent."""
+    return TEXTS["agent"].partition(f"function {function} {{\n")[2].partition("\n}\n")[0]
+
+
+def in_order(text: str, *parts: str) -> bool:
+    """Whether each part is there once, in this order."""
+    return all(text.count(part) == 1 for part in parts) and sorted(parts, key=text.index) == list(parts)
+
+
+def test_self_update_takes_only_what_is_allowed_newer_verified_and_announced() -> None:
+    """Nothing is fetched before permission, version, connection are checked, nothing written before the digest is."""
+    update = body("Update-Agent")
+    assert in_order(
+        update,
+        "'/hosts/agent/version?os=windows&currentVersion='", "-Name 'autoUpdate'", "Test-Newer",
+        "if ($allowed -isnot [bool] -or -not $allowed -or -not $isNewer) {\n        return\n",
+        "if ($address.Scheme -ne 'https' -and -not $address.IsLoopback) {\n        throw",
+        "'/hosts/agent/download?os=windows' -Limit $MaxAgentBytes",
+        "Assert-Agent -Content $content -Digest ([string](Get-Property -Object $offer -Name 'hash')) -Version $version",
+        '[IO.File]::WriteAllBytes($new, $content)', '[IO.File]::Replace($new, $PSCommandPath, "$PSCommandPath.old")',
+    )  # fmt: skip
+    between = update.partition("Assert-Agent")[2].partition("[IO.File]::Replace")[0]
+    assert "$content =" not in between, "what was checked is what is written"
+    assert in_order(
+        body("Assert-Agent"),
+        "Get-ByteDigest -Bytes $Content", "if ($got -cne $Digest) {\n        throw",
+        "[Management.Automation.Language.Parser]::ParseInput($text, ", "if (@($problems).Count) {\n        throw",
+        "if (-not $named.Success -or $named.Groups[1].Value -cne $Version) {\n        throw",
+    )  # fmt: skip
+    writers = [function for function in FUNCTIONS if "WriteAllBytes" in body(function)]
+    assert writers == ["Update-Agent"]
+    assert [function for function in FUNCTIONS if "Update-Agent" in body(function)] == ["Invoke-Once"]
+    assert "if ($sent -eq 'full') {" in body("Invoke-Once").partition("Update-Agent")[0]
+
+
+def test_a_download_is_bounded_whole_and_follows_no_redirect() -> None:
+    receive = body("Receive-Byte")
+    cut_short = "$response.ContentLength -ne $content.Length"
+    assert in_order(receive, "$status -ne 200", "$content.Length -gt $Limit", cut_short)
+    assert [function for function in FUNCTIONS if "[Net.WebRequest]::Create" in body(function)] == ["New-Request"]
+    assert "$request.AllowAutoRedirect = $false" in body("New-Request")
+    assert "$request.ServerCertificateValidationCallback = $Client.trust" in body("New-Request")
+
+
+def test_uninstall_leaves_no_copy_of_the_agent() -> None:
+    assert '@($PSCommandPath, "$PSCommandPath.old", "$PSCommandPath.new")' in body("Uninstall-Agent")
 
 
 def test_credentials_are_on_no_command_line() -> None:

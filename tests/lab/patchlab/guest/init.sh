@@ -2,10 +2,10 @@
 # Copyright (c) 2026, Patchherd contributors
 # SPDX-License-Identifier: Apache-2.0
 #
-# First process of a host: builds its file tree, then becomes sshd.
-# Arguments: DIRECTORY WORKDIR NAME LOWERDIRS BOOT_ID CAPABILITIES
+# First process of a host: builds its file tree, then becomes sshd or systemd.
+# Arguments: DIRECTORY WORKDIR NAME LOWERDIRS BOOT_ID CAPABILITIES INIT
 set -eu
-directory=$1 workdir=$2 name=$3 lower=$4 boot_id=$5 capabilities=$6
+directory=$1 workdir=$2 name=$3 lower=$4 boot_id=$5 capabilities=$6 init=$7
 root=$directory/root
 
 mount -t overlay overlay -o "lowerdir=$lower,upperdir=$directory/upper,workdir=$workdir,volatile" "$root"
@@ -40,6 +40,15 @@ for knobs in proc/sys proc/irq proc/bus proc/fs; do
     mount -o remount,bind,ro "$knobs"
   fi
 done
+if [ "$init" = systemd ]; then
+  mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 sys/fs/cgroup
+  # What would reach the machine's kernel, and what would start by itself in the middle of a test.
+  mkdir -p run/systemd/system
+  for unit in sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount dev-hugepages.mount \
+    dev-mqueue.mount apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer getty.target; do
+    ln -s /dev/null "run/systemd/system/$unit"
+  done
+fi
 for file in proc/sysrq-trigger proc/kcore proc/kmsg; do
   if [ -e "$file" ]; then mount --bind /dev/null "$file"; fi
 done
@@ -49,5 +58,9 @@ pivot_root . run/before
 cd /
 umount -l /run/before
 rmdir /run/before
+case $init in
+  systemd) set -- container=patchlab /lib/systemd/systemd --log-target=journal --show-status=no ;;
+  *) set -- /usr/sbin/sshd -D -e ;;
+esac
 exec setpriv --bounding-set "-all,$capabilities" \
-  env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -D -e
+  env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
