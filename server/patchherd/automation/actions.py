@@ -256,7 +256,9 @@ def _waits(device: Device) -> str:
     """What keeps an action from starting now; who runs it matters for some of that only."""
     reason = unreachable_reason(device)
     held = not device.approved or is_in_maintenance(device, now())
-    return f"not yet: the device {'is ' if reason.startswith('in ') else ''}{reason}" if reason and (held or device.execution == "ansible") else ""
+    if not reason or not (held or device.execution == "ansible"):
+        return ""
+    return f"not yet: the device {'is ' if reason.startswith('in ') else ''}{reason}"
 
 
 def find_action(action_id: int) -> Action:
