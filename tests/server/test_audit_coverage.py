@@ -184,6 +184,10 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     ),
     "POST /api/v1/deployments": lambda w: w.send("POST", "/deployments", {"devices": [w.device], "dry_run": True}),
     "POST /api/v1/scans": lambda w: w.send("POST", "/scans", {"devices": [w.device]}),
+    "POST /api/v1/devices/<reference>/check": lambda w: w.send("POST", f"/devices/{w.device}/check"),
+    "POST /api/patches/deploy": lambda w: w.send(
+        "POST", "/api/patches/deploy", {"agent_id": w.host["id"], "patch_file": "nginx"}
+    ),
     "POST /api/v1/deployments/<int:deployment_id>/cancel": lambda w: w.send(
         "POST", f"/deployments/{w.deployment()}/cancel"
     ),

@@ -11,6 +11,7 @@ import structlog
 from patchherd.database import now, write_transaction
 from patchherd.deployments.models import JobEvent
 from patchherd.devices import history
+from patchherd.devices.outages import drop_old
 from patchherd.enrollment.bootstrap import drop_expired
 from patchherd.packages.sets import drop_unused_sets
 
@@ -22,10 +23,11 @@ BATCH = 5_000
 
 
 def tidy() -> dict[str, int]:
-    """Delete old job and device events, unused package sets and expired bootstrap tokens; how many of each."""
+    """Delete old job events, device events and outages, unused package sets and expired bootstrap tokens; how many."""
     dropped = {
         "events": _drop_events(),
         "device_events": history.drop_old(),
+        "outages": drop_old(),
         "package_sets": drop_unused_sets(),
         "bootstrap_tokens": drop_expired(),
     }

@@ -19,11 +19,13 @@ from patchherd import database
 from patchherd.deployments import ledger, processes, upkeep
 from patchherd.deployments.models import Job
 from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
+from patchherd.devices import outages
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.worker")
 
 REAP_SECONDS = 5
+WATCH_SECONDS = 10
 LOST_WAKE_UP_SECONDS = 15
 STOP_SECONDS = 8
 FIRST_UPKEEP_SECONDS = 60.0
@@ -55,6 +57,7 @@ def work(settings: Settings) -> None:
     queue = serve_queue(settings, run)
     reaper = threading.Thread(target=_reap_until, args=(settings, stop, children), name="reaper", daemon=True)
     reaper.start()
+    threading.Thread(target=_watch_until, args=(settings, stop), name="watch", daemon=True).start()
     threading.Thread(target=_tidy_daily, args=(stop,), name="upkeep", daemon=True).start()
     consumer = queue.create_consumer(
         workers=settings.jobs, worker_type="thread", initial_delay=0.1, max_delay=0.5, backoff=1.2, periodic=True,
@@ -93,6 +96,18 @@ def _reap_until(settings: Settings, stop: threading.Event, children: set[subproc
         except Exception:
             log.exception("reaper failed")
         if stop.wait(REAP_SECONDS):
+            return
+
+
+def _watch_until(settings: Settings, stop: threading.Event) -> None:
+    """Book who fell silent and who came back."""
+    while True:
+        try:
+            with database.connection():
+                outages.watch(settings)
+        except Exception:
+            log.exception("watch failed")
+        if stop.wait(WATCH_SECONDS):
             return
 
 
