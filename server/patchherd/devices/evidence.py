@@ -12,13 +12,16 @@ from peewee import fn
 
 from patchherd.database import now
 from patchherd.devices.models import Device
+from patchherd.devices.registry import NO_PATCHES
 from patchherd.settings import Settings
 
 
 def patch_state(device: Device, settings: Settings, moment: datetime | None = None) -> tuple[str, str | None]:
     """(missing, current or unknown; why it is unknown) of a device at `moment` (default: now)."""
     if device.evaluated_at is None:
-        return "unknown", "no report yet" if device.last_report is None else "no report of packages yet"
+        if device.last_report is None:
+            return "unknown", "no report yet"
+        return "unknown", NO_PATCHES if device.patch_reason == NO_PATCHES else "no report of packages yet"
     if device.missing is None or device.metadata_updated is None:
         return "unknown", device.patch_reason
     oldest = (moment or now()) - timedelta(hours=settings.stale_hours)

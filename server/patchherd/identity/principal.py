@@ -12,7 +12,7 @@ class Principal:
     """Who makes this request."""
 
     kind: str
-    """user, token, host, enrollment."""
+    """user, token, host, enrollment; open (an agent without a credential), link (a signed address)."""
     id: int
     name: str
     permissions: frozenset[str]
