@@ -28,6 +28,8 @@ from patchherd.identity import api as identity
 from patchherd.identity import users_api as users
 from patchherd.inventory import api as inventory
 from patchherd.inventory import machine_api
+from patchherd.monitoring import api as monitoring
+from patchherd.monitoring import operators_api as inventories
 from patchherd.packages import api as packages
 from patchherd.settings import Settings
 from patchherd.web import site as web
@@ -90,4 +92,8 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (automation.room, versioned),
         (profiles.room, versioned),
         (merging_api.room, versioned),
+        (inventories.room, versioned),
+        (monitoring.room, {"url_prefix": "/api"}),
+        # Agents whose base_url ends with the version.
+        (monitoring.room, {**versioned, "name": "monitoring-versioned"}),
     ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -101,8 +102,10 @@ def worker(data: Path) -> None:
     spare_unused_modules(load_settings(data))
     from patchherd.commands.context import open_server
     from patchherd.deployments.worker import work
+    from patchherd.monitoring import upkeep
 
-    work(open_server(data))
+    settings = open_server(data)
+    work(settings, chores=[partial(upkeep.tidy, settings)])
 
 
 @main.group()

@@ -54,11 +54,11 @@ class CompactJson(JSONProvider):
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         try:
             value = msgspec.json.decode(s)
+            # PostgreSQL cannot store NUL characters, and agents in the field send some.
+            escaped = "\\u0000" in s if isinstance(s, str) else b"\\u0000" in s
+            return without_nul(value) if escaped else value
         except (msgspec.DecodeError, RecursionError) as exc:
             raise ValueError(str(exc)) from exc
-        # PostgreSQL cannot store NUL characters, and agents in the field send some.
-        escaped = "\\u0000" in s if isinstance(s, str) else b"\\u0000" in s
-        return without_nul(value) if escaped else value
 
 
 def without_nul(value: Any) -> Any:

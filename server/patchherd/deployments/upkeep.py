@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -22,8 +23,12 @@ KEEP_EVENTS = timedelta(days=90)
 BATCH = 5_000
 
 
-def tidy() -> dict[str, int]:
-    """Delete old job events, device events and outages, unused package sets and expired bootstrap tokens; how many."""
+Chore = Callable[[], dict[str, int]]
+
+
+def tidy(chores: Sequence[Chore] = ()) -> dict[str, int]:
+    """Delete old job events, device events and outages, unused package sets and expired bootstrap tokens, and let the
+    chores of other rooms do their part; how many of each went."""
     dropped = {
         "events": _drop_events(),
         "device_events": history.drop_old(),
@@ -31,6 +36,8 @@ def tidy() -> dict[str, int]:
         "package_sets": drop_unused_sets(),
         "bootstrap_tokens": drop_expired(),
     }
+    for chore in chores:
+        dropped |= chore()
     log.info("upkeep done", **dropped)
     return dropped
 

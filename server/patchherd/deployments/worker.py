@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import structlog
@@ -32,8 +32,11 @@ FIRST_UPKEEP_SECONDS = 60.0
 UPKEEP_SECONDS = 24 * 3600.0
 
 
-def work(settings: Settings) -> None:
-    """Run the worker until SIGTERM or SIGINT; running jobs are ended and taken up again by the next worker."""
+def work(settings: Settings, chores: Sequence[upkeep.Chore] = ()) -> None:
+    """Run the worker until SIGTERM or SIGINT; running jobs are ended and taken up again by the next worker.
+
+    `chores`: what rooms above this one want done once a day.
+    """
     database.configure(settings.resolved_database_url, connections=settings.jobs + 4)
     stop = threading.Event()
     children: set[subprocess.Popen[bytes]] = set()
@@ -58,7 +61,7 @@ def work(settings: Settings) -> None:
     reaper = threading.Thread(target=_reap_until, args=(settings, stop, children), name="reaper", daemon=True)
     reaper.start()
     threading.Thread(target=_watch_until, args=(settings, stop), name="watch", daemon=True).start()
-    threading.Thread(target=_tidy_daily, args=(stop,), name="upkeep", daemon=True).start()
+    threading.Thread(target=_tidy_daily, args=(chores, stop), name="upkeep", daemon=True).start()
     consumer = queue.create_consumer(
         workers=settings.jobs, worker_type="thread", initial_delay=0.1, max_delay=0.5, backoff=1.2, periodic=True,
         check_worker_health=False,
@@ -111,13 +114,13 @@ def _watch_until(settings: Settings, stop: threading.Event) -> None:
             return
 
 
-def _tidy_daily(stop: threading.Event) -> None:
+def _tidy_daily(chores: Sequence[upkeep.Chore], stop: threading.Event) -> None:
     """Begins a little after the start, which has other things to do."""
     pause = FIRST_UPKEEP_SECONDS
     while not stop.wait(pause):
         try:
             with database.connection():
-                upkeep.tidy()
+                upkeep.tidy(chores)
         except Exception:
             log.exception("upkeep failed")
         pause = UPKEEP_SECONDS
