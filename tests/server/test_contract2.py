@@ -378,9 +378,7 @@ def test_an_enrolment_token_registers_within_its_quota(api: Api) -> None:
 
 def test_a_token_registers_so_many_a_day(api: Api, app_settings: Settings) -> None:
     limited = Agent.with_token(api)
-    limited.client = create_app(
-        msgspec.structs.replace(app_settings, agent_registrations_per_day=2)
-    ).test_client()
+    limited.client = create_app(msgspec.structs.replace(app_settings, agent_registrations_per_day=2)).test_client()
     for number in range(2):
         limited.register(hostname=f"PC-{number}")
     refused = limited.post("/agents/register", {"hostname": "PC-2"})

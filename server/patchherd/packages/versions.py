@@ -112,6 +112,7 @@ def rpm_key(evr: str) -> bytes:
 
 _LOOSE_TOKENS = re.compile(r"([0-9]+)|([^\W\d_]+)")
 _BEFORE_RELEASE = frozenset({"dev", "alpha", "a", "beta", "b", "pre", "preview", "rc", "snapshot", "nightly", "canary"})
+_GREEK = {"a": "alpha", "b": "beta"}
 _LOOSE_END = b"\x02"  # tokens: word before a release 1, end 2, other words 3, numbers 4
 
 
@@ -139,7 +140,8 @@ def loose_key(version: str) -> bytes:
             out += [b"\x04\x01"] * zeros
             out.append(b"\x04" + number)
         else:
-            out.append((b"\x01" if _is_before_release(word, text, match) else b"\x03") + word.encode() + b"\x00")
+            before = _is_before_release(word, text, match)
+            out.append((b"\x01" + _GREEK.get(word, word).encode() if before else b"\x03" + word.encode()) + b"\x00")
         zeros = 0
     return b"".join([*out, _LOOSE_END])
 
