@@ -11,7 +11,12 @@ from werkzeug.test import TestResponse
 
 from tests.server.api import Api
 
-REGISTRATION = {"hostname": "LAPTOP-USER-01", "os_type": "Windows", "os_version": "10.0.19045", "agent_version": "1.0.0"}
+REGISTRATION = {
+    "hostname": "LAPTOP-USER-01",
+    "os_type": "Windows",
+    "os_version": "10.0.19045",
+    "agent_version": "1.0.0",
+}
 CHROME = {
     "software_name": "Google Chrome",
     "version": "120.0.6099.109",

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
+import peewee
 import pytest
 from flask import Flask
 
@@ -65,9 +66,9 @@ def age(agent: Agent, **span: float) -> None:
     )
     with database.connection():
         for model, names in rows:
-            table = model._meta.table_name
-            columns = ", ".join(f'"{name}" = "{name}" - {shift}' for name in names)
-            database.db.execute_sql(f'UPDATE "{table}" SET {columns} WHERE device_id = {agent.id}')
+            fields = [getattr(model, name) for name in names]
+            earlier = {field: peewee.NodeList((field, peewee.SQL(f"- {shift}"))) for field in fields}
+            model.update(earlier).where(model.device == agent.id).execute()
 
 
 # -- history ---------------------------------------------------------------------------------------------------------

@@ -15,9 +15,10 @@ from patchherd.monitoring.software import clean_date
 from patchherd.packages.versions import loose_key
 
 LOOSE = [
-    "0", "0.0.1", "0.9", "1.0-alpha", "1.0-a2", "1.0-beta1", "1.0-b2", "1.0-rc1", "1.0", "1.0.1", "1.0.2", "1.0.2a", "1.0.2k",
-    "1.1", "1.9.0", "1.10.0", "1.10.1", "2.0-dev", "2", "8.0_391", "8.0_401", "15.x", "20.0.1", "119.0.6045.200",
-    "120.0.6099.99", "120.0.6099.109", "120.0.6100.0", "2023.12.31", "2024.1.2", "2024.01.15", "20240115",
+    "0", "0.0.1", "0.9", "1.0-alpha", "1.0-a2", "1.0-beta1", "1.0-b2", "1.0-rc1", "1.0", "1.0.1", "1.0.2", "1.0.2a",
+    "1.0.2k", "1.1", "1.9.0", "1.10.0", "1.10.1", "2.0-dev", "2", "8.0_391", "8.0_401", "15.x", "20.0.1",
+    "119.0.6045.200", "120.0.6099.99", "120.0.6099.109", "120.0.6100.0",
+    "2023.12.31", "2024.1.2", "2024.01.15", "20240115",
 ]  # fmt: skip
 """From old to new."""
 EQUAL = [("2", "2.0"), ("2.0", "2.0.0.0"), ("v1.2", "1.2"), ("1.02", "1.2"), ("1.0-RC1", "1.0-rc1"), ("1_2", "1.2"),
@@ -73,8 +74,11 @@ def test_semantic_precedence() -> None:
     assert precedence("1.0.0+build.1") == precedence("1.0.0+build.2") == precedence("1.0.0")
 
 
-@pytest.mark.parametrize("text", ["", "1", "1.0", "v1.0.0", "1.0.0.0", "01.0.0", "1.0.0-", "1.0.0-01", "1.0.0+", "a.b.c",
-                                  "1.0.0 ", "1.0.0\n", "1.0.0-ü", "../1.0.0", "1.0.0-" + "a" * 70])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "1.0", "v1.0.0", "1.0.0.0", "01.0.0", "1.0.0-", "1.0.0-01", "1.0.0+", "a.b.c", "1.0.0 ", "1.0.0\n",
+     "1.0.0-ü", "../1.0.0", "1.0.0-" + "a" * 70],
+)  # fmt: skip
 def test_what_is_no_semantic_version(text: str) -> None:
     assert not is_semver(text)
 
@@ -82,7 +86,8 @@ def test_what_is_no_semantic_version(text: str) -> None:
 @pytest.mark.parametrize(
     ("running", "newer"),
     [("v1.1.0", False), ("1.1", False), ("1", True), ("V1.2", False), ("1.1.0-rc.1", True), ("1.1.0+x", False),
-     ("unknown", True), ("", True), (None, True), ("²", True), ("1.1.0.7", True), ("9" * 500, True), ("1.2.0-rc.1", False)],
+     ("unknown", True), ("", True), (None, True), ("²", True), ("1.1.0.7", True), ("9" * 500, True),
+     ("1.2.0-rc.1", False)],
 )  # fmt: skip
 def test_what_agents_run(running: str | None, newer: bool) -> None:
     assert is_newer("1.1.0", running) is newer
@@ -90,8 +95,9 @@ def test_what_agents_run(running: str | None, newer: bool) -> None:
 
 @pytest.mark.parametrize(
     ("text", "day"),
-    [("20240115", "2024-01-15"), ("2024-01-15", "2024-01-15"), ("2024-01-15T10:00:00", "2024-01-15"), ("20241301", None),
-     ("15.01.2024", None), ("", None), (None, None), (20240115, "2024-01-15"), ([], None), ("x" * 1000, None)],
+    [("20240115", "2024-01-15"), ("2024-01-15", "2024-01-15"), ("2024-01-15T10:00:00", "2024-01-15"),
+     ("20241301", None), ("15.01.2024", None), ("", None), (None, None), (20240115, "2024-01-15"),
+     ([], None), ("x" * 1000, None)],
 )  # fmt: skip
 def test_dates_of_installation(text: object, day: str | None) -> None:
     assert clean_date(text) == day
