@@ -58,7 +58,7 @@ INDEXES = {
     "snapshot_section_section_id": '"snapshot_section" ("section_id")',
     "software_title_name_version_vendor": '"software_title" ("name", "version", "vendor")',
     "software_title_name_key_sort_key": '"software_title" ("name_key", "sort_key")',
-    "device_software_title_id": '"device_software" ("title_id")',
+    "device_software_title_id_removed_at_device_id": '"device_software" ("title_id", "removed_at", "device_id")',
     "agent_message_received_at": '"agent_message" ("received_at")',
     "agent_message_device_id_id": '"agent_message" ("device_id", "id")',
     "webhook_delivery_created_at": '"webhook_delivery" ("created_at")',

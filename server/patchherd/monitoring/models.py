@@ -98,7 +98,7 @@ class DeviceSoftware(BaseModel):
     """A program on a device, now or in the past."""
 
     device = peewee.ForeignKeyField(Device, on_delete="CASCADE", index=False)
-    title = peewee.ForeignKeyField(SoftwareTitle, on_delete="RESTRICT")
+    title = peewee.ForeignKeyField(SoftwareTitle, on_delete="RESTRICT", index=False)
     install_date = peewee.CharField(max_length=10, null=True)
     """YYYY-MM-DD."""
     first_seen = UtcField()
@@ -109,6 +109,8 @@ class DeviceSoftware(BaseModel):
 
     class Meta:
         primary_key = peewee.CompositeKey("device", "title")
+        # Who has a title, and how many, is answered from the index alone.
+        indexes = ((("title", "removed_at", "device"), False),)
 
 
 class AgentMessage(BaseModel):

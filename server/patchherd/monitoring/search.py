@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 from peewee import fn
 
-from patchherd.database import chunked, is_sqlite
+from patchherd.database import is_sqlite
 from patchherd.devices.models import Device
 from patchherd.devices.registry import MAX_ID, is_number
 from patchherd.errors import BadRequest, invalid
@@ -96,31 +96,49 @@ def fleet_titles(filters: dict[str, str], *, limit: int, after: str | None) -> d
     """One page of programs by name (case does not count), each with its versions, newest first, and how many devices
     have each."""
     title, row = SoftwareTitle, DeviceSoftware
-    devices = fn.COUNT(fn.DISTINCT(row.device))
-    query = _installed(row.select(title.name_key, fn.MIN(title.name), devices), filters)
+    gone = Device.select(Device.id).where(Device.deleted_at.is_null(False))  # few: cheaper than a join with all
+    there = row.removed_at.is_null() & row.device.not_in(gone)
+    where = _fits(filters) & peewee.fn.EXISTS(row.select(row.device).where((row.title == title.id) & there))
     if after is not None:
-        query = query.where(title.name_key > after)
-    page = list(query.group_by(title.name_key).order_by(title.name_key).limit(limit + 1).tuples())
-    rows = {
-        key: {"name": name, "devices": number, "vendors": set(), "versions": []} for key, name, number in page[:limit]
-    }
-    for part in chunked(sorted(rows), 1):
-        versions = _installed(row.select(title.name_key, title.version, title.vendor, title.sort_key, devices), filters)
-        versions = versions.where(title.name_key.in_(part))
-        versions = versions.group_by(title.name_key, title.version, title.vendor, title.sort_key)
-        for key, version, vendor, _, number in versions.order_by(title.sort_key.desc(), title.version).tuples():
-            rows[key]["vendors"] |= {vendor} - {""}
-            rows[key]["versions"].append({"version": version or None, "vendor": vendor or None, "devices": number})
+        where &= title.name_key > after
+    keys = title.select(title.name_key).where(where).distinct().order_by(title.name_key).limit(limit + 1)
+    page = [key for (key,) in keys.tuples()]
+    where = _fits(filters) & title.name_key.in_(page[:limit]) & there
+    versions = (
+        row.select(title.name_key, title.name, title.version, title.vendor, fn.COUNT(row.device))
+        .join(title)
+        .where(where)
+        .group_by(title.id)
+        .order_by(title.name_key, title.sort_key.desc(), title.version, title.vendor)
+    )
+    rows: dict[str, dict[str, Any]] = {}
+    for key, name, version, vendor, number in versions.tuples():
+        found = rows.setdefault(key, {"name": name, "devices": number, "vendors": set(), "versions": []})
+        found["vendors"] |= {vendor} - {""}
+        found["versions"].append({"version": version or None, "vendor": vendor or None, "devices": number})
+    several = [key for key, found in rows.items() if len(found["versions"]) > 1]  # a device may have two of them
+    devices = row.select(title.name_key, fn.COUNT(fn.DISTINCT(row.device))).join(title)
+    for key, number in (
+        devices.where(_fits(filters) & title.name_key.in_(several) & there).group_by(title.name_key).tuples()
+    ):
+        rows[key]["devices"] = number
     return {
         "titles": [{**found, "vendors": sorted(found["vendors"])} for found in rows.values()],
-        "next": page[limit - 1][0] if len(page) > limit else None,
+        "next": page[limit - 1] if len(page) > limit else None,
     }
 
 
 def _installed(query: Any, filters: dict[str, str]) -> Any:
     """Rows of programs that are there, on living devices, and match."""
+    where = DeviceSoftware.removed_at.is_null() & Device.deleted_at.is_null() & _fits(filters)
+    query = query.join(SoftwareTitle).switch(DeviceSoftware).join(Device).switch(DeviceSoftware)
+    return query.where(where)
+
+
+def _fits(filters: dict[str, str]) -> Any:
+    """The condition on titles."""
     title = SoftwareTitle
-    where = DeviceSoftware.removed_at.is_null() & Device.deleted_at.is_null()
+    where: Any = peewee.SQL("1=1")
     if "name" in filters:
         where &= _matches(title.name_key, filters["name"].lower())
     if "vendor" in filters:
@@ -132,7 +150,7 @@ def _installed(query: Any, filters: dict[str, str]) -> Any:
             if "name" not in filters:
                 raise invalid(name, "versions compare within one program: name it, too", "query", filters[name])
             where &= peewee.Expression(title.sort_key, compare, loose_key(filters[name])) & (title.version != "")
-    return query.join(title).switch(DeviceSoftware).join(Device).switch(DeviceSoftware).where(where)
+    return where
 
 
 def _matches(field: Any, pattern: str) -> Any:

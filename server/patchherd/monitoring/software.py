@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
+import peewee
+
 from patchherd.database import chunked
 from patchherd.devices.registry import clean_text
 from patchherd.errors import invalid
@@ -24,11 +26,10 @@ Title = tuple[str, str, str]
 
 
 class Installed(NamedTuple):
-    """A row of a device as it is stored."""
+    """A program of a device as it is stored."""
 
     id: int
     install_date: str | None
-    removed: bool
 
 
 def read_list(section: dict[str, Any]) -> dict[Title, str | None] | None:
@@ -82,16 +83,8 @@ def write_list(device_id: int, wanted: dict[Title, str | None], seen_before: dat
     known = _rows_of(device_id)
     new = [title for title in wanted if title not in known]
     if new:
-        ids = intern(new)
-        rows = [
-            {"device": device_id, "title": ids[title], "install_date": wanted[title], "first_seen": moment}
-            for title in new
-        ]
-        for part in chunked(rows, 4):
-            DeviceSoftware.insert_many(part).execute()
-    back = [row.id for title, row in known.items() if row.removed and title in wanted]
-    _update(device_id, back, last_seen=None, removed_at=None)
-    gone = [row.id for title, row in known.items() if not row.removed and title not in wanted]
+        _add(device_id, intern(new), wanted, moment)
+    gone = [row.id for title, row in known.items() if title not in wanted]
     _update(device_id, gone, last_seen=seen_before or moment, removed_at=moment)
     dated: dict[str | None, list[int]] = defaultdict(list)
     for title, row in known.items():
@@ -101,11 +94,23 @@ def write_list(device_id: int, wanted: dict[Title, str | None], seen_before: dat
         _update(device_id, titles, install_date=day)
 
 
+def _add(device_id: int, ids: dict[Title, int], dates: dict[Title, str | None], moment: datetime) -> None:
+    """Add programs; those that were there once come back."""
+    row = DeviceSoftware
+    rows = [
+        {"device": device_id, "title": number, "install_date": dates[title], "first_seen": moment}
+        for title, number in ids.items()
+    ]
+    back = {row.last_seen: None, row.removed_at: None, row.install_date: peewee.EXCLUDED.install_date}
+    for part in chunked(rows, 4):
+        row.insert_many(part).on_conflict(conflict_target=[row.device, row.title], update=back).execute()
+
+
 def _rows_of(device_id: int) -> dict[Title, Installed]:
     title, row = SoftwareTitle, DeviceSoftware
-    columns = (title.name, title.version, title.vendor, title.id, row.install_date, row.removed_at)
-    query = row.select(*columns).join(title).where(row.device == device_id)
-    return {cells[:3]: Installed(cells[3], cells[4], cells[5] is not None) for cells in query.tuples()}
+    columns = (title.name, title.version, title.vendor, title.id, row.install_date)
+    query = row.select(*columns).join(title).where((row.device == device_id) & row.removed_at.is_null())
+    return {cells[:3]: Installed(cells[3], cells[4]) for cells in query.tuples()}
 
 
 def _update(device_id: int, titles: list[int], **columns: Any) -> None:
