@@ -12,7 +12,7 @@ from typing import Any
 import peewee
 from peewee import fn
 
-from patchherd.database import is_sqlite
+from patchherd.database import chunked, is_sqlite
 from patchherd.devices.models import Device
 from patchherd.devices.registry import MAX_ID, is_number
 from patchherd.errors import BadRequest, invalid
@@ -98,30 +98,33 @@ def fleet_titles(filters: dict[str, str], *, limit: int, after: str | None) -> d
     title, row = SoftwareTitle, DeviceSoftware
     gone = Device.select(Device.id).where(Device.deleted_at.is_null(False))  # few: cheaper than a join with all
     there = row.removed_at.is_null() & row.device.not_in(gone)
-    where = _fits(filters) & peewee.fn.EXISTS(row.select(row.device).where((row.title == title.id) & there))
+    # A scalar subquery is one index look-up a title; EXISTS may become a join of everything with everything while
+    # PostgreSQL has no statistics yet.
+    holder = row.select(row.device).where((row.title == title.id) & there).limit(1)
+    where = _fits(filters) & (fn.COALESCE(holder, 0) > 0)
     if after is not None:
         where &= title.name_key > after
     keys = title.select(title.name_key).where(where).distinct().order_by(title.name_key).limit(limit + 1)
     page = [key for (key,) in keys.tuples()]
-    where = _fits(filters) & title.name_key.in_(page[:limit]) & there
-    versions = (
-        row.select(title.name_key, title.name, title.version, title.vendor, fn.COUNT(row.device))
-        .join(title)
-        .where(where)
-        .group_by(title.id)
-        .order_by(title.name_key, title.sort_key.desc(), title.version, title.vendor)
-    )
+    known = title.select(title.id, title.name_key, title.name, title.version, title.vendor)
+    known = known.where(_fits(filters) & title.name_key.in_(page[:limit]))
+    order = (title.name_key, title.sort_key.desc(), title.version, title.vendor)
+    titles = {cells[0]: cells[1:] for cells in known.order_by(*order).tuples()}
+    counts: dict[int, int] = {}
+    for part in chunked(sorted(titles), 1):
+        holders = row.select(row.title, fn.COUNT(row.device)).where(row.title.in_(part) & there)
+        counts |= dict(holders.group_by(row.title).tuples())
     rows: dict[str, dict[str, Any]] = {}
-    for key, name, version, vendor, number in versions.tuples():
-        found = rows.setdefault(key, {"name": name, "devices": number, "vendors": set(), "versions": []})
-        found["vendors"] |= {vendor} - {""}
-        found["versions"].append({"version": version or None, "vendor": vendor or None, "devices": number})
+    for number, (key, name, version, vendor) in titles.items():
+        if devices := counts.get(number):
+            found = rows.setdefault(key, {"name": name, "devices": devices, "vendors": set(), "versions": []})
+            found["vendors"] |= {vendor} - {""}
+            found["versions"].append({"version": version or None, "vendor": vendor or None, "devices": devices})
     several = [key for key, found in rows.items() if len(found["versions"]) > 1]  # a device may have two of them
-    devices = row.select(title.name_key, fn.COUNT(fn.DISTINCT(row.device))).join(title)
-    for key, number in (
-        devices.where(_fits(filters) & title.name_key.in_(several) & there).group_by(title.name_key).tuples()
-    ):
-        rows[key]["devices"] = number
+    by_name = row.select(title.name_key, fn.COUNT(fn.DISTINCT(row.device))).join(title)
+    by_name = by_name.where(_fits(filters) & title.name_key.in_(several) & there)
+    for key, devices in by_name.group_by(title.name_key).tuples():
+        rows[key]["devices"] = devices
     return {
         "titles": [{**found, "vendors": sorted(found["vendors"])} for found in rows.values()],
         "next": page[limit - 1] if len(page) > limit else None,
