@@ -287,6 +287,7 @@ def test_a_host_with_our_agent_keeps_what_that_one_says(api: Api) -> None:
     shown = api.get(f"/devices/{agent.id}").json
     assert shown["agent_id"] == host["id"]
     assert (shown["hostname"], shown["ip_address"], shown["os_family"]) == ("web1", "192.0.2.7", "debian")
+    assert shown["agent_version"] is None, "that of the other agent is not its own"
     assert api.get(f"/devices/{agent.id}/patches").json["status"] == "current"
 
 
@@ -370,10 +371,26 @@ def test_an_enrolment_token_registers_within_its_quota(api: Api) -> None:
     assert agent.get("/../api/v1/devices").status_code in {401, 403, 404}
     assert agent.call("GET", "/v1/devices").status_code == 403, "it cannot read"
     assert agent.call("POST", "/v1/hosts/update", {"packages": None}).status_code == 400
+    shown = api.get(f"/devices/{agent.id}/agent").json
+    assert (shown["owner"], shown["owner_name"]) == ("enrollment", "test token")
     wrong = Agent(api, f"Bearer {token['token_key']}:{'0' * 64}")
     assert wrong.post("/agents/register", REGISTRATION).status_code == 401
     api.patch(f"/auto-enrollment/tokens/{token['id']}", {"is_active": False})
     assert agent.post(f"/agents/{agent.id}/heartbeat", {}).status_code == 401
+
+
+def test_a_deleted_token_has_no_heir(api: Api) -> None:
+    """SQLite gives the id of a deleted row to the next one."""
+    token = api.enrollment_token()
+    agent = Agent(api, f"Bearer {token['token_key']}:{token['token_secret']}")
+    agent.register()
+    assert api.delete(f"/auto-enrollment/tokens/{token['id']}").status_code == 200
+    assert agent.post(f"/agents/{agent.id}/heartbeat", {}).status_code == 401
+    token = api.enrollment_token()
+    heir = Agent(api, f"Bearer {token['token_key']}:{token['token_secret']}")
+    assert heir.post(f"/agents/{agent.id}/heartbeat", {}).status_code == 403
+    assert heir.register() != agent.id
+    assert api.get(f"/devices/{agent.id}/agent").json["owner_name"] is None
 
 
 def test_a_token_registers_so_many_a_day(api: Api, app_settings: Settings) -> None:

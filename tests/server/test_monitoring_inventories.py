@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from flask import Flask
 from patchherd import database
 from patchherd.app import create_app
 from patchherd.database import now
+from patchherd.deployments.upkeep import tidy
 from patchherd.devices.models import Device
 from patchherd.monitoring import upkeep
 from patchherd.monitoring.models import (
@@ -526,3 +528,13 @@ def test_software_section_shapes(api: Api, agent: Agent) -> None:
     assert content["installed_software"][0]["install_location"] == CHROME["install_location"]
     with database.connection():
         assert Device.get_by_id(agent.id).missing is None
+
+
+@SQLITE
+def test_the_worker_does_the_upkeep(api: Api, agent: Agent, app_settings: Settings) -> None:
+    agent.post(f"/agents/{agent.id}/logs", {"message": "old"})
+    with database.connection():
+        AgentMessage.update(received_at=now() - timedelta(days=181)).execute()
+        dropped = tidy([functools.partial(upkeep.tidy, app_settings)])
+        assert (dropped["agent_messages"], dropped["snapshots"]) == (1, 0)
+        assert AgentMessage.select().count() == 0

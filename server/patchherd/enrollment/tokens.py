@@ -162,7 +162,7 @@ def authenticate_bearer(value: str) -> Principal | None:
     if not colon or not key.startswith(f"{settings().credential_prefix}_ae_"):
         return None
     token = verify_enrolling_token(key, secret)
-    return Principal("enrollment", token.id, token.token_name, frozenset({HOST_REPORT}))
+    return Principal("enrollment", token.id, token.token_name, frozenset({HOST_REPORT}), reference=token.uuid)
 
 
 def _with_relations() -> Any:

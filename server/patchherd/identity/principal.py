@@ -17,3 +17,5 @@ class Principal:
     name: str
     permissions: frozenset[str]
     device_id: int | None = None
+    reference: str | None = None
+    """UUID of the credential, where what it does is bound to it for longer than the row may live: ids come again."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from flask import request, session
@@ -63,7 +64,14 @@ def owner_of(principal: Principal) -> tuple[str, int]:
     """What a principal's devices are bound to: (kind, id)."""
     if principal.kind == "host":
         return "host", principal.device_id or 0
+    if principal.reference is not None:
+        return principal.kind, number_of(principal.reference)
     return principal.kind, principal.id
+
+
+def number_of(reference: str) -> int:
+    """A number for the UUID of a credential whose row may be deleted: its id may be given to another one then."""
+    return UUID(reference).int % 2**62
 
 
 def find_agent(reference: int | str) -> Known:
@@ -149,11 +157,12 @@ def _known(row: Any) -> Known:
 def contact_columns(known: Known, address: str | None, agent_version: str | None, moment: datetime) -> dict[str, Any]:
     """Device columns that any sign of life changes; what is as before is left out."""
     columns: dict[str, Any] = {"last_heartbeat": moment}
+    if known.has_patches:  # our own agent on the same host tells the rest
+        return columns
     if agent_version and agent_version != known.agent_version:
         columns["agent_version"] = agent_version
     seen_from = clean_address(address)
-    # Our own agent on the same host knows the address better than the connection shows it.
-    if seen_from and seen_from != known.ip_address and not (known.has_patches and known.ip_address):
+    if seen_from and seen_from != known.ip_address:
         columns["ip_address"] = seen_from
     return columns
 
@@ -165,12 +174,11 @@ def beat(known: Known, address: str | None, agent_version: str | None) -> None:
         MonitoringAgent.update(address=address).where(MonitoringAgent.device == known.device_id).execute()
 
 
-def system_columns(known: Known | None, told: dict[str, Any]) -> dict[str, Any]:
+def system_columns(known: Known, told: dict[str, Any]) -> dict[str, Any]:
     """Device columns of what an agent says about its system; what it does not say is left out."""
-    columns = {name: value for name, value in told.items() if value is not None}
-    if known is None or not known.has_patches:
-        return {**columns, "patch_reason": NO_PATCHES}
-    return {name: value for name, value in columns.items() if name == "agent_version"}
+    if known.has_patches:
+        return {}
+    return {"patch_reason": NO_PATCHES, **{name: value for name, value in told.items() if value is not None}}
 
 
 def webhook_secret(secret_key: str, device_id: int) -> str | None:

@@ -13,6 +13,7 @@ from patchherd.errors import NotFound, invalid
 from patchherd.identity import audit
 from patchherd.identity.models import ApiToken
 from patchherd.identity.permissions import HOST_REPORT
+from patchherd.monitoring.agents import number_of
 from patchherd.monitoring.models import MonitoringAgent
 from patchherd.monitoring.registration import add_agent
 from patchherd.packages.listing import device_name
@@ -42,8 +43,8 @@ def _name_of(agent: MonitoringAgent, device: Device) -> str | None:
         token = ApiToken.get_or_none(ApiToken.id == agent.owner_id)
         return token.name if token is not None else None
     if agent.owner_kind == "enrollment":
-        token = EnrollmentToken.get_or_none(EnrollmentToken.id == agent.owner_id)
-        return token.token_name if token is not None else None
+        tokens = EnrollmentToken.select(EnrollmentToken.uuid, EnrollmentToken.token_name).tuples()
+        return next((name for reference, name in tokens if number_of(reference) == agent.owner_id), None)
     return device.friendly_name if agent.owner_kind == "host" else None
 
 
