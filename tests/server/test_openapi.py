@@ -206,7 +206,7 @@ def objects(api: Api, host: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["fits", "does-not-fit"])
 def test_no_request_makes_the_server_fail(fleet: Api, mode: GenerationMode) -> None:
     """Deterministic, and bounded: EXAMPLES requests an operation."""
@@ -215,8 +215,9 @@ def test_no_request_makes_the_server_fail(fleet: Api, mode: GenerationMode) -> N
     schema = schemathesis.openapi.from_wsgi("/api/openapi.json", fleet.client.application)
     for result in schema.get_all_operations():
         operation = result.ok()
-        host = fleet.enroll(fleet.enrollment_token(max_hosts_per_day=1000), friendly_name=uuid.uuid4().hex)
-        headers, existing = credentials(fleet, operation, host), objects(fleet, host)
+        host = fleet.enroll(friendly_name=uuid.uuid4().hex)
+        existing = objects(fleet, host) if "{" in operation.path else {}
+        headers = credentials(fleet, operation, host)
         seen = statuses.setdefault(operation.label, Counter())
 
         def send(case: Any, headers: Any = headers, existing: Any = existing, seen: Any = seen) -> None:
