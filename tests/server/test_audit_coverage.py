@@ -19,8 +19,8 @@ from werkzeug.test import TestResponse
 from patchherd import database
 from patchherd.identity.models import AuditEntry
 from tests.server.api import ADMIN, PASSWORD, Api, host_headers, token_headers
-from tests.ssh_keys import ed25519
 from tests.server.monitoring import Agent, inventory
+from tests.ssh_keys import ed25519
 
 V1 = "/api/v1"
 KEY = ed25519("any")
