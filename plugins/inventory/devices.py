@@ -138,6 +138,7 @@ VARIABLES = (
     "architecture",
     "state",
     "status",
+    "ansible_reachable",
     "patch_status",
     "missing",
     "security",

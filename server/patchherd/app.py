@@ -17,7 +17,10 @@ from patchherd.automation import jobs as _jobs  # noqa: F401 - adds its kind of 
 from patchherd.automation import profiles_api as profiles
 from patchherd.deployments import api as deployments
 from patchherd.deployments import merging_api
+from patchherd.deployments import patch_management_api as deployments_legacy
 from patchherd.devices import api as devices
+from patchherd.devices import outages_api as outages
+from patchherd.devices import patch_management_api as devices_legacy
 from patchherd.devices import records_api
 from patchherd.enrollment import agents_api as agents
 from patchherd.enrollment import api as enrollment
@@ -28,6 +31,8 @@ from patchherd.identity import api as identity
 from patchherd.identity import users_api as users
 from patchherd.inventory import api as inventory
 from patchherd.inventory import machine_api
+from patchherd.monitoring import api as monitoring
+from patchherd.monitoring import operators_api as inventories
 from patchherd.packages import api as packages
 from patchherd.settings import Settings
 from patchherd.web import site as web
@@ -75,19 +80,25 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (enrollment.room, versioned),
         (agents.room, versioned),
         (groups.room, versioned),
-        (devices.legacy, {"url_prefix": "/api"}),
+        (devices_legacy.room, {"url_prefix": "/api"}),
         (devices.room, versioned),
         (records_api.room, versioned),
         (restoring_api.room, versioned),
+        (outages.room, versioned),
         (packages.room, versioned),
         (inventory.room, versioned),
         (machine_api.room, {"url_prefix": "/api"}),
         # Clients in the field take /api/v1 for the base of every path.
         (machine_api.room, {"url_prefix": f"{settings.api_prefix}/api", "name": "machine-api-versioned"}),
         (deployments.room, versioned),
+        (deployments_legacy.room, {"url_prefix": "/api"}),
         (automation.room, versioned),
         (actions.room, versioned),
         (agent_work.room, versioned),
         (profiles.room, versioned),
         (merging_api.room, versioned),
+        (inventories.room, versioned),
+        (monitoring.room, {"url_prefix": "/api"}),
+        # Agents whose base_url ends with the version.
+        (monitoring.room, {**versioned, "name": "monitoring-versioned"}),
     ]

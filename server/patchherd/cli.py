@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -102,8 +103,10 @@ def worker(data: Path) -> None:
     from patchherd.automation import jobs as _jobs  # noqa: F401 - adds its kind of deployments
     from patchherd.commands.context import open_server
     from patchherd.deployments.worker import work
+    from patchherd.monitoring import upkeep
 
-    work(open_server(data))
+    settings = open_server(data)
+    work(settings, chores=[partial(upkeep.tidy, settings)])
 
 
 @main.group()
@@ -273,7 +276,13 @@ def api_token() -> None:
 @api_token.command("create")
 @data_option
 @click.argument("name")
-@click.option("--role", default="viewer", show_default=True, type=click.Choice(["admin", "operator", "viewer"]))
+@click.option(
+    "--role",
+    default="viewer",
+    show_default=True,
+    type=click.Choice(["admin", "operator", "viewer", "agent"]),
+    help="agent: monitoring agents register and report with it, and nothing else.",
+)
 @click.option("--days", type=click.IntRange(1, 3650), help="Days until it expires (never).")
 def api_token_create(data: Path, name: str, role: str, days: int | None) -> None:
     """Create an API token and print it, once."""
@@ -357,3 +366,46 @@ def audit_verify(data: Path) -> None:
         click.echo(f"broken at entry {verdict.broken_at}", err=True)
         sys.exit(1)
     click.echo(f"{verdict.entries} entries, last seal {verdict.last_seal}")
+
+
+@main.group("agent-release")
+def agent_release() -> None:
+    """Versions of monitoring agents that this server hands out."""
+
+
+platform_option = click.option(
+    "--platform", type=click.Choice(["windows", "linux", "any"]), default="any", show_default=True
+)
+
+
+@agent_release.command("add")
+@data_option
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--version", required=True, help="Semantic version, 1.2.3 or 1.3.0-rc.1.")
+@platform_option
+@click.option("--changelog", default="", help="What agents are told about it.")
+def agent_release_add(data: Path, file: Path, version: str, platform: str, changelog: str) -> None:
+    """Publish FILE: agents that ask for updates are offered it from now on."""
+    from patchherd.commands import agents
+
+    agents.add_release(data, file, version, platform, changelog)
+
+
+@agent_release.command("list")
+@data_option
+def agent_release_list(data: Path) -> None:
+    """List published releases, the newest version first."""
+    from patchherd.commands import agents
+
+    agents.list_releases(data)
+
+
+@agent_release.command("withdraw")
+@data_option
+@click.argument("version")
+@platform_option
+def agent_release_withdraw(data: Path, version: str, platform: str) -> None:
+    """Offer a release no longer."""
+    from patchherd.commands import agents
+
+    agents.withdraw_release(data, version, platform)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -89,6 +91,12 @@ def field_error(path: str, msg: str, location: str = "body", value: Any = None) 
 def invalid(path: str, msg: str, location: str = "body", value: Any = None) -> BadRequest:
     """A 400 about one field."""
     return BadRequest("Validation failed", f"{path}: {msg}", errors=[field_error(path, msg, location, value)])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean …?` with the nearest of the known names; empty when none is near."""
+    near = difflib.get_close_matches(name[:100], list(known), n=1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def error_body(error: str, message: str | None = None, errors: list[dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -15,17 +15,17 @@ from typing import Any
 import msgspec
 import peewee
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, current_app, g, jsonify, request
 from flask.json.provider import JSONProvider
 from flask_smorest import Api, Blueprint
-from marshmallow import Schema, fields
+from marshmallow import Schema, ValidationError, fields
 from playhouse.pool import MaxConnectionsExceeded
 from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import HTTPException
 
 from patchherd import database
-from patchherd.errors import ApiError, BadRequest, TooLarge, Unavailable, error_body, field_error
+from patchherd.errors import ApiError, BadRequest, TooLarge, Unavailable, did_you_mean, error_body, field_error
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.http")
@@ -54,11 +54,11 @@ class CompactJson(JSONProvider):
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         try:
             value = msgspec.json.decode(s)
+            # PostgreSQL cannot store NUL characters, and agents in the field send some.
+            escaped = "\\u0000" in s if isinstance(s, str) else b"\\u0000" in s
+            return without_nul(value) if escaped else value
         except (msgspec.DecodeError, RecursionError) as exc:
             raise ValueError(str(exc)) from exc
-        # PostgreSQL cannot store NUL characters, and agents in the field send some.
-        escaped = "\\u0000" in s if isinstance(s, str) else b"\\u0000" in s
-        return without_nul(value) if escaped else value
 
 
 def without_nul(value: Any) -> Any:
@@ -84,18 +84,22 @@ class Parser(FlaskParser):
             if req.get_data(cache=True):
                 raise BadRequest("Not JSON", "send a JSON body with the header Content-Type: application/json")
             return missing
-        try:
-            return current_app.json.loads(req.get_data(cache=True))
-        except ValueError as exc:
-            raise BadRequest("Malformed JSON", str(exc)) from exc
+        return json_body()
 
     def handle_error(self, error: Any, req: Any, schema: Any, *, error_status_code: Any, error_headers: Any) -> None:  # type: ignore[override]
         rows = []
         for location, messages in error.messages.items():
             place = {"json": "body", "json_or_form": "body", "form": "body"}.get(location, location)
-            rows += [field_error(path, msg, place) for path, msg in _flatten(messages)]
+            rows += [field_error(path, _explained(path, msg, schema), place) for path, msg in _flatten(messages)]
         summary = "; ".join(f"{row['path']}: {row['msg']}" if row["path"] else row["msg"] for row in rows)
         raise BadRequest("Validation failed", summary, errors=rows)
+
+
+def _explained(path: str, msg: str, schema: Any) -> str:
+    """The message; for an unknown name with the nearest that there is."""
+    if msg != "Unknown field.":
+        return msg
+    return msg + did_you_mean(path, [one.data_key or name for name, one in schema.fields.items()])
 
 
 def _flatten(messages: Any, path: str = "") -> Iterable[tuple[str, str]]:
@@ -109,6 +113,23 @@ def _flatten(messages: Any, path: str = "") -> Iterable[tuple[str, str]]:
             yield from _flatten(value, path)
     else:
         yield path, str(messages)
+
+
+def json_body() -> Any:
+    """The body of this request, whatever type it claims to be. Raises BadRequest for what is no JSON."""
+    try:
+        return current_app.json.loads(request.get_data(cache=True))
+    except ValueError as exc:
+        raise BadRequest("Malformed JSON", str(exc)) from exc
+
+
+def loaded(schema: Schema, data: Any) -> Any:
+    """A body as `schema` reads it, for one that can have several forms. Raises BadRequest like declared arguments."""
+    try:
+        return schema.load(data)
+    except ValidationError as exc:
+        exc.messages = {"json": exc.messages}
+        Room.ARGUMENTS_PARSER.handle_error(exc, request, schema, error_status_code=None, error_headers=None)
 
 
 class Room(Blueprint):
@@ -308,6 +329,13 @@ def settings() -> Settings:
     """The settings of the application that answers the current request."""
     found: Settings = current_app.config["PATCHHERD"]
     return found
+
+
+def paged(rows: Any, *, limit: int, total: int, following: str | None) -> Response:
+    """One page of a list; `X-Pagination` has limit, total and `next`: what `after` has to be for the page behind."""
+    response = jsonify(rows)
+    response.headers["X-Pagination"] = current_app.json.dumps({"limit": limit, "total": total, "next": following})
+    return response
 
 
 def base_url(settings: Settings) -> str:

@@ -26,9 +26,10 @@ def all_models() -> list[type[database.BaseModel]]:
     from patchherd.devices.models import MODELS as DEVICES
     from patchherd.enrollment.models import MODELS as ENROLLMENT
     from patchherd.identity.models import MODELS as IDENTITY
+    from patchherd.monitoring.models import MODELS as MONITORING
     from patchherd.packages.models import MODELS as PACKAGES
 
-    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *DEPLOYMENTS, *AUTOMATION]
+    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *DEPLOYMENTS, *AUTOMATION, *MONITORING]
 
 
 def migrate(settings: Settings, target: str | None = None) -> list[str]:

@@ -112,6 +112,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     agents_without_credentials: bool = False
     """Agents of the DeployFlow API, which send no credential, may fetch and report actions; only from the address that
     registered the device. Whoever has that address can take the device's place."""
+    agent_report_seconds: Annotated[int, msgspec.Meta(ge=10, le=86_400)] = 300
+    """Interval of inventories that monitoring agents are told; each gets up to a fifth less, always the same, so that
+    a fleet does not report all at once."""
+    agent_registrations_per_day: Positive = 1000
+    """Devices that one API token may register in a day (UTC); enrolment tokens have a number of their own."""
+    legacy_open_agents: bool = False
+    """Monitoring agents without a credential may register, and report from the address that they registered from.
+    Anybody who reaches this server can invent devices then; each such registration is logged as legacy."""
+    agent_webhook_port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 5000
+    """Port on which monitoring agents listen for webhooks."""
+    agent_webhook_loopback: bool = False
+    """Webhooks may go to this machine itself: for tests, and for an agent beside the server."""
+    snapshot_days: Positive = 180
+    """Older inventory snapshots go, the newest one of each device excepted; so do messages of agents and records of
+    webhooks."""
+    snapshots_per_device: Positive = 200
+    """The oldest snapshots of a device go when it has more."""
+    agent_release_bytes: Positive = 256 * 1024 * 1024
+    """Limit of an uploaded agent release."""
     ca_certificate: str = ""
     """PEM file of the authority behind this server's certificate; scripts for hosts carry it and verify against it."""
     ignore_ssl_self_signed: bool = False

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "ingest": "Report ingest, without HTTP",
     "ingest_http": "Report ingest, over HTTP",
     "agents": "Fleet of agents",
+    "devices": "Device list and heartbeats",
     "inventory": "Inventory",
     "groups": "Groups",
     "deployment": "Deployment",

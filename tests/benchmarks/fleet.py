@@ -71,7 +71,11 @@ def _host_keys(chance: random.Random) -> list[str]:
 
 def create_host(name: str, cost: int | None = None) -> dict[str, str]:
     """A device with credentials; the headers that carry them. `cost`: of bcrypt, else the server's default."""
-    device = create_device(name)
+    return give_key(create_device(name).id, cost)
+
+
+def give_key(device: int, cost: int | None = None) -> dict[str, str]:
+    """New credentials of a device, as the headers that carry them."""
     api_id, key = f"patchmon_{uuid.uuid4().hex[:16]}", f"{uuid.uuid4().hex}{uuid.uuid4().hex}"
     cost = cost or Settings(data=Path()).host_key_cost
     HostCredential.create(device=device, api_id=api_id, key_hash=credentials.hash_secret(key, cost), created_at=now())

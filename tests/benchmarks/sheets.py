@@ -31,6 +31,11 @@ class Sheet:
         verdict = "reached" if value <= limit else "MISSED"
         self.targets.append(f"{what}: {value:.2f}{unit}, wanted at most {limit:.2f}{unit}: {verdict}")
 
+    def want_at_least(self, what: str, value: float, limit: float, unit: str = "") -> None:
+        """Note a figure that has a lower limit."""
+        verdict = "reached" if value >= limit else "MISSED"
+        self.targets.append(f"{what}: {value:.2f}{unit}, wanted at least {limit:.2f}{unit}: {verdict}")
+
     def print(self) -> None:
         table = Table(title=self.title, title_justify="left")
         for number, column in enumerate(self.columns):

@@ -6,6 +6,8 @@ An endpoint without a row in CHANGES or UNRECORDED fails `test_every_changing_en
 
 from __future__ import annotations
 
+import functools
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from werkzeug.test import TestResponse
 from patchherd import database
 from patchherd.identity.models import AuditEntry
 from tests.server.api import ADMIN, PASSWORD, Api, host_headers, token_headers
+from tests.server.monitoring import Agent, inventory
 from tests.ssh_keys import ed25519
 
 V1 = "/api/v1"
@@ -126,6 +129,32 @@ SOFTWARE = {"name": "s", "installer_type": "winget"}
 IMAGE = {"name": "i", "os_type": "debian"}
 PROFILE = {"name": "p"}
 TASK = {"name": "t", "payload": "id"}
+
+
+def as_agent(world: World, method: str, path: str) -> TestResponse:
+    """A call of a monitoring agent: registering, or about the one that registered."""
+    agent = Agent.with_token(world.api, base="")
+    if "<agent_id>" in path:
+        agent.base = "/api"
+        path = path.removeprefix("/api").replace("<agent_id>", str(agent.register()))
+    return agent.call(method, path, inventory() if method == "POST" else None)
+
+
+def call_agent(world: World) -> TestResponse:
+    """Nobody listens there, and the attempt is recorded; the address is one that leads nowhere."""
+    agent = Agent.with_token(world.api)
+    agent.register(hostname="LISTENER")
+    nowhere = {"REMOTE_ADDR": "192.0.2.1"}
+    assert agent.post(f"/agents/{agent.id}/heartbeat", {}, environ_base=nowhere).status_code == 200
+    return world.send("POST", f"/devices/{agent.id}/webhooks", {"type": "collect"})
+
+
+def publish(world: World) -> TestResponse:
+    """A release of an agent."""
+    data = {"version": "1.0.0", "file": (io.BytesIO(b"x"), "agent.zip")}
+    return world.api.client.post(f"{V1}/agent-releases", data=data, headers=world.api.headers)
+
+
 NEW_USER = {"username": "new", "password": PASSWORD}
 NEW_PASSWORD = {"current_password": PASSWORD, "new_password": "another good one"}
 
@@ -194,6 +223,10 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     ),
     "POST /api/v1/deployments": lambda w: w.send("POST", "/deployments", {"devices": [w.device], "dry_run": True}),
     "POST /api/v1/scans": lambda w: w.send("POST", "/scans", {"devices": [w.device]}),
+    "POST /api/v1/devices/<reference>/check": lambda w: w.send("POST", f"/devices/{w.device}/check"),
+    "POST /api/patches/deploy": lambda w: w.send(
+        "POST", "/api/patches/deploy", {"agent_id": w.host["id"], "patch_file": "nginx"}
+    ),
     "POST /api/v1/deployments/<int:deployment_id>/cancel": lambda w: w.send(
         "POST", f"/deployments/{w.deployment()}/cancel"
     ),
@@ -254,6 +287,25 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     ),
     "POST /api/v1/actions/<int:action_id>/cancel": lambda w: w.send("POST", f"/actions/{w.action()}/cancel"),
     "POST /api/v1/profiles/<int:profile_id>/apply": lambda w: w.apply(),
+    "PUT /api/v1/devices/<reference>/agent": lambda w: w.send(
+        "PUT",
+        f"/devices/{w.device}/agent",
+        {"api_token": w.send("POST", "/api-tokens", {"name": "m", "permissions": ["host:report"]}).json["id"]},
+    ),
+    "POST /api/v1/devices/<reference>/webhooks": lambda w: call_agent(w),
+    "POST /api/v1/agent-releases": lambda w: publish(w),
+    "DELETE /api/v1/agent-releases/<int:release_id>": lambda w: w.send(
+        "DELETE", f"/agent-releases/{publish(w).json['id']}"
+    ),
+    **{
+        f"{method} {base}{path}": functools.partial(as_agent, method=method, path=f"{base}{path}")
+        for base in ("/api", V1)
+        for method, path in (
+            ("POST", "/agents/register"),
+            ("POST", "/agents/inventory"),
+            ("DELETE", "/agents/<agent_id>"),
+        )
+    },
     "POST /login": lambda w: w.api.client.post("/login", data={"username": ADMIN, "password": PASSWORD}),
     "POST /logout": lambda w: w.click("/logout"),
     "POST /enrol": lambda w: w.click("/enrol", token_name="n", life="3600"),
@@ -281,6 +333,18 @@ UNRECORDED = {
     "POST /api/v1/agent/heartbeat": "a sign of life; what an agent fetched stands with the action",
     "POST /api/v1/agent/actions/<int:action_id>/result": "what a device says of an action is kept with the action",
     "POST /api/v1/hosts/update": "hosts report by the thousand; what they said is kept with the device",
+    **{
+        f"POST {base}{path}": why
+        for base in ("/api", V1)
+        for path, why in {
+            "/inventory": "agents report by the thousand; what they said is kept in snapshots",
+            "/agents/<agent_id>/inventory": "the same",
+            "/agents/<agent_id>/heartbeat": "a sign of life changes nothing that anybody decided",
+            "/agent/<agent_id>/heartbeat": "the same",
+            "/agents/<agent_id>/logs": "a record already",
+            "/agents/<agent_id>/errors": "the same",
+        }.items()
+    },
 }
 
 
@@ -313,7 +377,7 @@ def test_a_change_is_recorded(api: Api, route: str) -> None:
     assert newest.object_kind
     assert newest.object_id
     assert newest.address == "127.0.0.1"
-    assert newest.actor_kind in {"user", "enrollment"} or "bootstrap" in route
+    assert newest.actor_kind in ({"token"} if "/agents/" in route else {"user", "enrollment"}) or "bootstrap" in route
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -438,7 +438,8 @@ def test_upkeep_drops_the_past_and_keeps_results(api: Api, fleet: Fleet) -> None
         BootstrapToken.update(expires_at=now() - timedelta(seconds=1)).execute()
         dropped = tidy()
         assert (dropped["events"], dropped["package_sets"]) == (7, 1)
-        assert tidy() == {"events": 0, "device_events": 0, "package_sets": 0, "bootstrap_tokens": 0}
+        kinds = ("events", "device_events", "outages", "package_sets", "bootstrap_tokens")
+        assert tidy() == dict.fromkeys(kinds, 0)
         assert PackageSet.select().count() == sets
         assert PackageSet.get_or_none(PackageSet.id == orphan.id) is None
         assert JobEvent.select().count() == 2
@@ -446,3 +447,13 @@ def test_upkeep_drops_the_past_and_keeps_results(api: Api, fleet: Fleet) -> None
         assert DeploymentHost.select().count() == 2
         assert Job.select().count() == 2
         assert BootstrapToken.select().count() == 0
+
+
+def test_a_check_is_a_scan_of_one_device(api: Api, fleet: Fleet) -> None:
+    answer = api.post("/devices/web/check")
+    assert answer.status_code == 201, answer.text
+    assert (answer.json["kind"], states(answer.json)) == ("scan", {"web": "waiting"})
+    assert answer.headers["Location"] == f"/api/v1/deployments/{answer.json['id']}"
+    assert api.get("/devices/web").json["ansible"] == {"checked_at": None, "reachable": None, "message": None}
+    assert api.post("/devices/web/check").status_code == 409, "it is being checked"
+    assert api.post("/devices/nobody/check").status_code == 404

@@ -77,6 +77,7 @@ def test_shape(api: Api, fleet: dict[str, Device]) -> None:
         "architecture": None,
         "state": "active",
         "status": "online",
+        "ansible_reachable": None,
         "patch_status": "missing",
         "missing": 2,
         "security": 1,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import uuid
 import warnings
@@ -140,15 +141,18 @@ def fleet(app_settings: Settings) -> Iterator[Api]:
     database.close_all()
 
 
-def credentials(api: Api, operation: Any) -> dict[str, str]:
-    """Headers by which an operation can be called; fresh ones, for the one before may have ended them."""
+def credentials(api: Api, operation: Any, host: dict[str, Any]) -> dict[str, str]:
+    """Headers by which an operation can be called; fresh ones, for the one before may have ended them.
+
+    `host`: whose credentials what hosts call is called with.
+    """
     security = operation.definition.raw["security"]
     if "/agent/" in operation.label:  # its own credential is checked against what the body names
         return host_headers(api.enroll())
     if not security:
         return {}
     if "hostId" in security[0]:
-        return host_headers(api.enroll())
+        return host_headers(host)
     if "enrollmentKey" in security[0]:
         return token_headers(api.enrollment_token(max_hosts_per_day=1000))
     body = {"username": "tester", "password": PASSWORD}
@@ -159,13 +163,22 @@ def credentials(api: Api, operation: Any) -> dict[str, str]:
     return {"Authorization": f"Bearer {answer.json['token']}"}
 
 
-def objects(api: Api) -> dict[str, Any]:
-    """Path parameter -> something that exists, made anew for each operation."""
+def objects(api: Api, host: dict[str, Any]) -> dict[str, Any]:
+    """Path parameter -> something that exists, made anew for each operation; devices are this host."""
     name = uuid.uuid4().hex
-    host = api.enroll(friendly_name=name)
     report = {"hostname": name, "ip": "192.0.2.7", "osType": "Debian GNU/Linux", "packages": [PACKAGE]}
     assert api.host("POST", "/hosts/update", host, report).status_code == 200
     assert api.post(f"/devices/{host['id']}/tags", {"tags": ["prod"]}).status_code == 200
+    registered = api.client.post("/api/agents/register", json={"hostname": name}, headers=host_headers(host))
+    assert registered.status_code == 200, registered.text
+    inventory = {"hardware": {"processor": "x"}, "software": {"installed_software": [{"software_name": "a"}]}}
+    agent = registered.json["agent_id"]
+    sent = api.client.post(f"/api/agents/{agent}/inventory", json=inventory, headers=host_headers(host))
+    assert sent.status_code == 200, sent.text
+    (snapshot,) = api.get(f"/devices/{agent}/snapshots").json["snapshots"]
+    form = {"version": f"1.0.{agent}", "file": (io.BytesIO(b"x"), "agent.zip")}
+    release = api.client.post("/api/v1/agent-releases", data=form, headers=api.headers)
+    assert release.status_code == 201, release.text
     api.user_token("viewer", name)
     api.post("/roles", {"name": name, "permissions": ["devices:read"]})
     scan = api.post("/scans", {"devices": [host["id"]]})
@@ -190,6 +203,11 @@ def objects(api: Api) -> dict[str, Any]:
         "software_id": software,
         "image_id": api.post("/os-images", {"name": name, "os_type": "debian"}).json["id"],
         "reference": host["id"],
+        "agent_id": agent,
+        "snapshot_id": snapshot["id"],
+        "other_id": snapshot["id"],
+        "release_id": release.json["id"],
+        "file_name": "agent.zip",
         "token_id": api.enrollment_token()["id"],
         "group_id": api.post("/host-groups", {"name": name}).json["id"],
         "user_id": name,
@@ -200,7 +218,7 @@ def objects(api: Api) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["fits", "does-not-fit"])
 def test_no_request_makes_the_server_fail(fleet: Api, mode: GenerationMode) -> None:
     """Deterministic, and bounded: EXAMPLES requests an operation."""
@@ -209,7 +227,9 @@ def test_no_request_makes_the_server_fail(fleet: Api, mode: GenerationMode) -> N
     schema = schemathesis.openapi.from_wsgi("/api/openapi.json", fleet.client.application)
     for result in schema.get_all_operations():
         operation = result.ok()
-        headers, existing = credentials(fleet, operation), objects(fleet)
+        host = fleet.enroll(friendly_name=uuid.uuid4().hex)
+        existing = objects(fleet, host) if "{" in operation.path else {}
+        headers = credentials(fleet, operation, host)
         seen = statuses.setdefault(operation.label, Counter())
 
         def send(case: Any, headers: Any = headers, existing: Any = existing, seen: Any = seen) -> None:

@@ -244,6 +244,34 @@ def test_why_a_host_is_unreachable(settings: Settings, text: str, reason: str) -
     assert set(changes(host).values()) == {"unproven"}
 
 
+def contact() -> tuple[bool | None, str | None, bool]:
+    """What the device keeps about Ansible: reachable, message, whether a time is known."""
+    with database.connection():
+        device = Device.get(Device.hostname == "web")
+        return device.ansible_reachable, device.ansible_message, device.ansible_checked_at is not None
+
+
+def test_what_ansible_found_is_kept_apart_from_signs_of_life(settings: Settings) -> None:
+    run = Run(settings)
+    assert contact() == (None, None, False), "an agent that reports proves nothing about Ansible"
+    with database.connection():
+        beat = Device.get().last_heartbeat
+    run.event("runner_on_unreachable", "web", "Collect", "x", res={"unreachable": True, "msg": "timed out"})
+    run.end()
+    assert contact() == (False, "unreachable: timed out", True)
+    with database.connection():
+        device = Device.get()
+    assert device.last_heartbeat == beat
+    again = Run(settings, "db")
+    again.report("before", *BEFORE, host="db")
+    again.end()
+    assert contact()[0] is False, "another host was reached"
+    retried = Run(settings, "other", devices=[device.id])
+    retried.report("before", *BEFORE)
+    retried.end()
+    assert contact() == (True, None, True)
+
+
 DEEP = b64encode(zlib.compress(b"[" * 100_000)).decode()
 MALFORMED: list[Any] = [
     None, 7, "", "%%%", "bm90IHpsaWI=", b64encode(zlib.compress(b"[]")).decode(), DEEP,

@@ -16,6 +16,7 @@ from flask.testing import FlaskClient
 from patchherd import database
 from patchherd.database import now
 from patchherd.deployments.models import Deployment, DeploymentChange, DeploymentHost, Job, JobEvent
+from patchherd.devices.ansible import note_contact
 from patchherd.devices.history import TYPES
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device
@@ -377,6 +378,23 @@ def test_refused_order_leads_back_with_its_reason(page: FlaskClient) -> None:
     answer = page.post("/deployments", data=data)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/")
     assert "new: has not reported yet" in page.get("/").text
+
+
+def test_reporting_and_reachable_are_two_facts(page: FlaskClient) -> None:
+    device = report("web")
+    part = page.get("/devices/web").text
+    assert re.search(r'id="ansible-contact"><span class="muted">none yet<', part)
+    assert "unreachable for Ansible" not in page.get("/").text
+    with database.connection():
+        note_contact(device.id, "unreachable: <b>timed out</b>")
+    part = page.get("/devices/web").text
+    assert re.search(r'id="ansible-contact"><span class="badge bad">.*unreachable: &lt;b&gt;timed out', part, re.S)
+    listed = page.get("/").text
+    assert re.search(r'class="agent online">Online</span><span class="sub">unreachable for Ansible <time', listed)
+    with database.connection():
+        note_contact(device.id, None)
+    assert re.search(r'id="ansible-contact"><span class="badge good">', page.get("/devices/web").text)
+    assert "unreachable for Ansible" not in page.get("/").text
 
 
 def test_host_keys_are_accepted_by_a_button(page: FlaskClient) -> None:

@@ -19,6 +19,7 @@ from patchherd.enrollment.schemas import NewToken
 from patchherd.enrollment.scripts import enrollment_line, pin_options
 from patchherd.errors import PatchherdError
 from patchherd.identity import api_tokens
+from patchherd.identity.permissions import HOST_REPORT
 from patchherd.settings import Settings
 
 
@@ -97,7 +98,8 @@ def create_api_token(data: Path, name: str, role: str, days: int | None) -> None
     """Create an API token and print it."""
     expires_at = now() + timedelta(days=days) if days else None
     with database_of(data):
-        _, text = api_tokens.create_api_token(name, role=role, expires_at=expires_at)
+        granted: dict[str, Any] = {"permissions": [HOST_REPORT]} if role == "agent" else {"role": role}
+        _, text = api_tokens.create_api_token(name, **granted, expires_at=expires_at)
     click.echo(text)
 
 

@@ -39,6 +39,14 @@ def place_scan(body: dict[str, Any]) -> Response:
     return _place(kind="scan", **body)
 
 
+@room.route("/devices/<reference>/check", methods=["POST"])
+@requires("deployments:run")
+@room.response(201, DeploymentDetails)
+def check_device(reference: str) -> Response:
+    """Find out whether Ansible reaches a device now: a scan of it, whose result stands in the device's `ansible`"""
+    return _place(kind="scan", devices=[reference], groups=[])
+
+
 def _place(**order: Any) -> Response:
     deployment = orders.place(settings(), partial(wake_worker, settings()), created_by=current().name, **order)
     return _answer(deployment, 201)

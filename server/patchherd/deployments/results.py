@@ -10,6 +10,7 @@ from typing import Any
 from patchherd.database import chunked, now
 from patchherd.deployments.models import OPEN_HOST_STATES, Deployment, DeploymentChange, DeploymentHost
 from patchherd.devices import history
+from patchherd.devices.ansible import note_contact
 from patchherd.devices.models import Device
 from patchherd.errors import ApiError
 from patchherd.packages.reports import receive_report
@@ -28,7 +29,9 @@ def note_unreachable(host_id: int, text: str) -> None:
         reason = "the server's SSH key or credentials were refused"
     else:
         reason = "unreachable"
-    finish(host_id, "unreachable", f"{reason}: {text}"[:4000])
+    message = f"{reason}: {text}"[:4000]
+    note_contact(DeploymentHost.get_by_id(host_id).device_id, message)
+    finish(host_id, "unreachable", message)
 
 
 def note_failure(host_id: int, task: str, text: str) -> None:
@@ -46,6 +49,7 @@ def note_reboot(host_id: int) -> None:
 def note_report(deployment: Deployment, host_id: int, phase: str, report: dict[str, Any]) -> None:
     """Take a report that a playbook brought: the device's state, and for `after` the proof of what was installed."""
     host = DeploymentHost.get_by_id(host_id)
+    note_contact(host.device_id, None)
     try:
         receive_report(host.device_id, report, source="ansible")
     except ApiError as exc:

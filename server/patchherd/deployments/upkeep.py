@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from patchherd.database import now, write_transaction
 from patchherd.deployments.models import JobEvent
 from patchherd.devices import history
+from patchherd.devices.outages import drop_old
 from patchherd.enrollment.bootstrap import drop_expired
 from patchherd.packages.sets import drop_unused_sets
 
@@ -21,14 +23,21 @@ KEEP_EVENTS = timedelta(days=90)
 BATCH = 5_000
 
 
-def tidy() -> dict[str, int]:
-    """Delete old job and device events, unused package sets and expired bootstrap tokens; how many of each."""
+Chore = Callable[[], dict[str, int]]
+
+
+def tidy(chores: Sequence[Chore] = ()) -> dict[str, int]:
+    """Delete old job events, device events and outages, unused package sets and expired bootstrap tokens, and let the
+    chores of other rooms do their part; how many of each went."""
     dropped = {
         "events": _drop_events(),
         "device_events": history.drop_old(),
+        "outages": drop_old(),
         "package_sets": drop_unused_sets(),
         "bootstrap_tokens": drop_expired(),
     }
+    for chore in chores:
+        dropped |= chore()
     log.info("upkeep done", **dropped)
     return dropped
 

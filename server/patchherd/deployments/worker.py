@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import structlog
@@ -19,20 +19,25 @@ from patchherd import database
 from patchherd.deployments import kinds, ledger, processes, upkeep
 from patchherd.deployments.models import Job
 from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
+from patchherd.devices import outages
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.worker")
 
 JOB_PROCESS = "patchherd.job"
 REAP_SECONDS = 5
+WATCH_SECONDS = 10
 LOST_WAKE_UP_SECONDS = 15
 STOP_SECONDS = 8
 FIRST_UPKEEP_SECONDS = 60.0
 UPKEEP_SECONDS = 24 * 3600.0
 
 
-def work(settings: Settings) -> None:
-    """Run the worker until SIGTERM or SIGINT; running jobs are ended and taken up again by the next worker."""
+def work(settings: Settings, chores: Sequence[upkeep.Chore] = ()) -> None:
+    """Run the worker until SIGTERM or SIGINT; running jobs are ended and taken up again by the next worker.
+
+    `chores`: what rooms above this one want done once a day.
+    """
     database.configure(settings.resolved_database_url, connections=settings.jobs + 4)
     stop = threading.Event()
     children: set[subprocess.Popen[bytes]] = set()
@@ -56,7 +61,8 @@ def work(settings: Settings) -> None:
     queue = serve_queue(settings, run)
     reaper = threading.Thread(target=_reap_until, args=(settings, stop, children), name="reaper", daemon=True)
     reaper.start()
-    threading.Thread(target=_tidy_daily, args=(stop,), name="upkeep", daemon=True).start()
+    threading.Thread(target=_watch_until, args=(settings, stop), name="watch", daemon=True).start()
+    threading.Thread(target=_tidy_daily, args=(chores, stop), name="upkeep", daemon=True).start()
     consumer = queue.create_consumer(
         workers=settings.jobs, worker_type="thread", initial_delay=0.1, max_delay=0.5, backoff=1.2, periodic=True,
         check_worker_health=False,
@@ -99,13 +105,25 @@ def _reap_until(settings: Settings, stop: threading.Event, children: set[subproc
             return
 
 
-def _tidy_daily(stop: threading.Event) -> None:
+def _watch_until(settings: Settings, stop: threading.Event) -> None:
+    """Book who fell silent and who came back."""
+    while True:
+        try:
+            with database.connection():
+                outages.watch(settings)
+        except Exception:
+            log.exception("watch failed")
+        if stop.wait(WATCH_SECONDS):
+            return
+
+
+def _tidy_daily(chores: Sequence[upkeep.Chore], stop: threading.Event) -> None:
     """Begins a little after the start, which has other things to do."""
     pause = FIRST_UPKEEP_SECONDS
     while not stop.wait(pause):
         try:
             with database.connection():
-                upkeep.tidy()
+                upkeep.tidy(chores)
         except Exception:
             log.exception("upkeep failed")
         pause = UPKEEP_SECONDS

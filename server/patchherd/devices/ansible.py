@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from patchherd.database import now
 from patchherd.devices.models import Device
 
 
@@ -23,6 +24,13 @@ def connection_facts(device: Device) -> dict[str, Any]:
         "shell": device.shell or ("powershell" if windows and kind == "ssh" else None),
         "python": device.python or (None if windows else "/usr/bin/python3"),
     }
+
+
+def note_contact(device_id: int, message: str | None) -> None:
+    """Keep what Ansible found just now: the device answered (None), or why it could not be reached."""
+    reached = message is None
+    contact = {"ansible_checked_at": now(), "ansible_reachable": reached, "ansible_message": message}
+    Device.update(contact).where(Device.id == device_id).execute()
 
 
 def host_key_alias(device: Device) -> str:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Endpoints of devices: the Patch Management API's list, and the native ones."""
+"""Endpoints of devices."""
 
 from __future__ import annotations
 
@@ -9,52 +9,46 @@ from typing import Any
 from flask import Response, jsonify
 
 from patchherd.database import now
-from patchherd.devices import changes, registry, views
-from patchherd.devices.schemas import DeviceChange, DeviceQuery, LegacyDevices, LegacyQuery, NewDevice
+from patchherd.devices import changes, pages, registry, views
+from patchherd.devices.schemas import DeviceChange, DeviceQuery, ExportQuery, NewDevice
 from patchherd.devices.shapes import DeviceDetails, DeviceView
-from patchherd.errors import invalid
-from patchherd.http import Room, settings
+from patchherd.http import Room, paged, settings
 from patchherd.identity.access import requires
 
-legacy = Room("devices-legacy", __name__, description="Devices as the Patch Management API documents them")
 room = Room("devices", __name__, description="Devices")
-
-
-@legacy.route("/devices")
-@requires("devices:read")
-@legacy.arguments(LegacyQuery, location="query")
-@legacy.response(200, LegacyDevices)
-def list_legacy_devices(query: dict[str, Any]) -> dict[str, Any]:
-    """List registered devices"""
-    if "status" in query:
-        query["status"] = _legacy_status(query["status"])
-    moment = now()
-    rows = [views.patch_management_view(row, settings(), moment) for row in views.select_devices(settings(), **query)]
-    return {"count": len(rows), "devices": rows}
-
-
-def _legacy_status(text: str) -> str:
-    """The states that clients of the Patch Management API mean: it has two, and calls OFFLINE what never came."""
-    meant = {"ONLINE": "online", "OFFLINE": "offline,unknown"}
-    try:
-        return ",".join(meant[value.upper()] for value in views.split_values(text))
-    except KeyError:
-        raise invalid("status", "ONLINE or OFFLINE is needed", "query", text) from None
+_PAGINATION = {"X-Pagination": {"schema": {"type": "string"}}}
+_FILE = {"schema": {"type": "string"}}
 
 
 @room.route("/devices")
 @requires("devices:read")
 @room.arguments(DeviceQuery, location="query")
-@room.response(200, DeviceView(many=True), headers={"X-Pagination": {"schema": {"type": "string"}}})
+@room.response(200, DeviceView(many=True), headers=_PAGINATION)
 def list_devices(query: dict[str, Any]) -> Response:
-    """List devices by id; `X-Pagination` tells where the next page starts"""
-    limit = query.pop("limit")
-    rows = views.select_devices(settings(), limit=limit + 1, **query)
-    page, more = rows[:limit], len(rows) > limit
-    response = jsonify(_native(page))
-    following = page[-1].id if more else None
-    response.headers["X-Pagination"] = settings_json({"limit": limit, "next_after": following})
+    """List devices, by id unless `sort` says otherwise; `X-Pagination` has the total and where the next page starts"""
+    limit, after = query.pop("limit"), query.pop("after", None)
+    sort, fields = _sort_and_fields(query)
+    page = pages.device_page(settings(), query, sort=sort, fields=fields, after=after, limit=limit)
+    return paged(page.rows, limit=limit, total=page.total, following=page.following)
+
+
+@room.route("/devices/export")
+@requires("devices:read")
+@room.arguments(ExportQuery, location="query")
+@room.response(200, content_type="text/csv")
+@room.doc(responses={"200": {"content": {"text/csv": _FILE, "application/jsonl": _FILE}}})
+def export_devices(query: dict[str, Any]) -> Response:
+    """All devices that fit as a file, CSV or one JSON object a line"""
+    format_ = query.pop("format_")
+    sort, fields = _sort_and_fields(query)
+    response = Response(pages.export(settings(), format_, query, sort, fields))
+    response.headers["Content-Type"] = "text/csv; charset=utf-8" if format_ == "csv" else "application/jsonl"
+    response.headers["Content-Disposition"] = f'attachment; filename="devices-{now():%Y-%m-%d}.{format_}"'
     return response
+
+
+def _sort_and_fields(query: dict[str, Any]) -> tuple[list[str], list[str]]:
+    return views.split_values(query.pop("sort", "")), views.split_values(query.pop("fields_", ""))
 
 
 @room.route("/devices", methods=["POST"])
@@ -110,10 +104,6 @@ def accept_host_keys(reference: str) -> Response:
     device = registry.find_device(reference)
     changes.accept_host_keys(device)
     return jsonify(_native([registry.find_device(device.id)])[0])
-
-
-def settings_json(value: dict[str, Any]) -> str:
-    return jsonify(value).get_data(as_text=True)
 
 
 def _native(devices: list[Any]) -> list[dict[str, Any]]:

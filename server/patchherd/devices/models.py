@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import peewee
 
-from patchherd.database import BaseModel, JsonField, UtcField
+from patchherd.database import BaseModel, JsonField, UtcField, is_sqlite
 
 
 class DeviceGroup(BaseModel):
@@ -75,7 +77,7 @@ class Device(BaseModel):
     hardware_summary = peewee.TextField(null=True)
 
     # signs of life
-    last_heartbeat = UtcField(null=True, index=True)
+    last_heartbeat = UtcField(null=True)
     last_report = UtcField(null=True)
 
     # SSH host keys: `pinned` is what Ansible trusts, `reported` what the agent said last
@@ -94,6 +96,12 @@ class Device(BaseModel):
     shell = peewee.CharField(max_length=16, null=True)
     python = peewee.CharField(max_length=255, null=True)
 
+    # what Ansible found when it was last sent there: a device may report and yet not be reachable, or the reverse
+    ansible_checked_at = UtcField(null=True)
+    ansible_reachable = peewee.BooleanField(null=True)
+    ansible_message = peewee.TextField(null=True)
+    """Why it could not be reached."""
+
     # patch state, kept by the packages room: what dashboards count without a join
     patch_status = peewee.CharField(max_length=16, default="unknown", index=True)
     """missing, current, unknown."""
@@ -103,6 +111,23 @@ class Device(BaseModel):
     missing_security = peewee.IntegerField(null=True)
     metadata_updated = UtcField(null=True)
     evaluated_at = UtcField(null=True)
+
+    @classmethod
+    def create_table(cls, safe: bool = True, **options: Any) -> None:
+        super().create_table(safe, **options)
+        if is_sqlite():
+            columns = ", ".join(f'"{name}"' for name in LISTED)
+            cls._meta.database.execute_sql(f'CREATE INDEX IF NOT EXISTS "device_listed" ON "device" ({columns})')
+
+
+LISTED = (
+    "deleted_at", "id", "uuid", "hostname", "friendly_name", "ip_address", "os_family", "os_id", "os_name",
+    "os_version", "os_architecture", "agent_version", "approved", "reboot_required", "updated_at", "last_heartbeat",
+    "last_report", "evaluated_at", "metadata_updated", "missing", "missing_security",
+)  # fmt: skip
+"""What lists choose, sort and count by. SQLite keeps rows together with their large columns, so that going through all
+of them means reading the whole table; an index of just these is a twentieth of it. In the order of the ids, so that an
+entry stays where it is when a device reports. PostgreSQL keeps large columns elsewhere by itself."""
 
 
 class GroupMember(BaseModel):
@@ -139,4 +164,24 @@ class DeviceEvent(BaseModel):
         indexes = ((("device", "id"), False),)
 
 
-MODELS = [DeviceGroup, Device, GroupMember, DeviceTag, DeviceEvent]
+class Outage(BaseModel):
+    """An interval in which a device was silent, although the server watched."""
+
+    device = peewee.ForeignKeyField(Device, on_delete="CASCADE", backref="outages", index=False)
+    down_start = UtcField(index=True)
+    """The last sign of life; where the server itself was away then, the moment from which it watched again."""
+    down_end = UtcField(null=True, index=True)
+    """The first sign of life again; null: not yet."""
+
+    class Meta:
+        indexes = ((("device", "down_start"), False),)
+
+
+class Watch(BaseModel):
+    """A time in which the server watched its devices without a break. What is between two rows, nobody knows."""
+
+    started_at = UtcField()
+    seen_at = UtcField(index=True)
+
+
+MODELS = [DeviceGroup, Device, GroupMember, DeviceTag, DeviceEvent, Outage, Watch]

@@ -24,6 +24,9 @@ REDHAT_IDS = frozenset(
     {"rhel", "redhat", "rocky", "almalinux", "alma", "centos", "fedora", "ol", "oracle", "amzn", "scientific"}
 )
 
+NO_PATCHES = "this agent reports no patches"
+"""Reason of the unknown patch state of devices whose agent knows nothing of patches."""
+
 MAX_ID = 2**31 - 1
 """No row has a higher id: PostgreSQL's integer."""
 

@@ -4,13 +4,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import marshmallow as ma
 from marshmallow import validate
 
+from patchherd.devices.fields import FIELDS, SORTABLE
 from patchherd.devices.os_types import OS_TYPES
 from patchherd.devices.registry import MAX_ID
+from patchherd.devices.selection import AGENT_STATES, PATCH_STATES, STATES, split_values
+from patchherd.errors import did_you_mean
 from patchherd.forms import Choice, Name, Text, one_line
 from patchherd.identity.schemas import Moment
 
@@ -38,42 +45,126 @@ class LegacyQuery(ma.Schema):
     ip_address = ma.fields.String()
 
 
-class DeviceQuery(ma.Schema):
-    """Filters and page of the native device list."""
+class Words(ma.fields.String):
+    """Comma-separated words, each one of `choices` (with `signed` perhaps after a minus)."""
+
+    def __init__(self, choices: Sequence[str], *, signed: bool = False, **kwargs: Any) -> None:
+        described = f"comma-separated: {', '.join(choices)}" + ("; a minus in front reverses" if signed else "")
+        super().__init__(metadata={"description": described}, **kwargs)
+        self.choices, self.signed = choices, signed
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        words = split_values(super()._deserialize(value, attr, data, **kwargs))
+        for word in words:
+            plain = word.removeprefix("-") if self.signed else word
+            if plain not in self.choices:
+                raise ma.ValidationError(f"{word[:40]!r} is none of them.{did_you_mean(plain, self.choices)}")
+        return ",".join(words)
+
+
+class DeviceFilters(ma.Schema):
+    """Which devices: kinds are ANDed, the values of one kind, comma-separated, are ORed."""
 
     agent_id = ma.fields.String()
-    status = ma.fields.String(validate=validate.OneOf(["online", "offline", "unknown"]))
+    status = Words(AGENT_STATES)
     hostname = ma.fields.String()
     ip_address = ma.fields.String()
-    group = ma.fields.String()
-    os_family = ma.fields.String()
+    group = ma.fields.String(metadata={"description": "id or name"})
+    os_family = ma.fields.String(metadata={"description": "debian, redhat, windows"})
+    os = ma.fields.String(metadata={"description": "id (rocky) or name (Rocky Linux)"})
+    state = Words(STATES)
+    patch_status = Words(PATCH_STATES)
+    reboot_required = ma.fields.Boolean()
     tag = ma.fields.String(metadata={"description": "any of these, comma-separated"})
     maintenance = ma.fields.Boolean()
     search = ma.fields.String(validate=validate.Length(min=1, max=100))
-    after = ma.fields.Integer(
-        load_default=0, validate=validate.Range(min=0, max=MAX_ID), metadata={"description": "last id seen"}
+
+
+class DeviceRows(DeviceFilters):
+    """Which devices, in which order, and what of each."""
+
+    sort = Words(SORTABLE, signed=True)
+    fields_ = Words(list(FIELDS), data_key="fields")
+
+
+class DeviceQuery(DeviceRows):
+    """Filters, order and page of the device list."""
+
+    after = ma.fields.String(
+        validate=validate.Length(min=1, max=4000), metadata={"description": "`next` of the page before"}
     )
     limit = ma.fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
 
 
-class LegacyDevice(ma.Schema):
+class ExportQuery(DeviceRows):
+    """Filters and order of an export."""
+
+    format_ = ma.fields.String(data_key="format", load_default="csv", validate=validate.OneOf(["csv", "jsonl"]))
+
+
+class AnyMoment(ma.fields.Field[Any]):
+    """A time: ISO 8601 (UTC without an offset), RFC 1123, or seconds since the epoch."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(metadata={"type": "string", "description": "ISO 8601, RFC 1123 or epoch seconds"}, **kwargs)
+
+    def _deserialize(self, value: Any, attr: Any, data: Any, **kwargs: Any) -> datetime:
+        # A plus sign that nobody encoded arrives as a blank.
+        text = re.sub(r" (\d\d:?\d\d)\Z", r"+\1", str(value).strip().strip("\"'"))
+        for read in (datetime.fromisoformat, parsedate_to_datetime, _of_epoch):
+            try:
+                moment = read(text)
+                moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+                moment.timestamp()
+                return moment
+            except (ValueError, OverflowError, IndexError, TypeError):
+                continue
+        raise ma.ValidationError("Not a time.")
+
+
+def _of_epoch(text: str) -> datetime:
+    return datetime.fromtimestamp(int(text), UTC)
+
+
+class Period(ma.Schema):
+    """What was the case at any time between."""
+
+    since = AnyMoment()
+    until = AnyMoment()
+
+
+class OutagePageQuery(Period):
+    min_duration = ma.fields.Float(
+        validate=validate.Range(min=0, max=1e9), metadata={"description": "seconds; a running one lasts until now"}
+    )
+    ongoing = ma.fields.Boolean()
+    after = ma.fields.String(
+        validate=validate.Length(min=1, max=4000), metadata={"description": "`next` of the page before"}
+    )
+    limit = ma.fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
+
+
+class OutageQuery(OutagePageQuery):
+    """Filters and page of outages; texts may be comma-separated."""
+
     agent_id = ma.fields.String()
-    agent_version = ma.fields.String(allow_none=True)
-    hostname = ma.fields.String(allow_none=True)
-    id = ma.fields.Integer()
-    ip_address = ma.fields.String(allow_none=True)
-    last_heartbeat = ma.fields.String(allow_none=True)
-    last_seen = ma.fields.String(allow_none=True)
-    os_architecture = ma.fields.String(allow_none=True)
-    os_name = ma.fields.String(allow_none=True)
-    os_version = ma.fields.String(allow_none=True)
-    status = ma.fields.String()
-    updated_at = ma.fields.String(allow_none=True)
+    hostname = ma.fields.String()
+    ip_address = ma.fields.String()
 
 
-class LegacyDevices(ma.Schema):
-    count = ma.fields.Integer()
-    devices = ma.fields.List(ma.fields.Nested(LegacyDevice))
+class LegacyOutageQuery(ma.Schema):
+    """Filters of outages for clients of the Patch Management API; values may be comma-separated and quoted."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    agent_id = ma.fields.String()
+    hostname = ma.fields.String()
+    ip_address = ma.fields.String()
+    since = AnyMoment()
+    until = AnyMoment()
+    min_duration = ma.fields.Float(validate=validate.Range(min=0, max=1e9), metadata={"description": "seconds"})
+    limit = ma.fields.Integer(load_default=1000, validate=validate.Range(min=1, max=10_000))
 
 
 class DeviceChange(ma.Schema):

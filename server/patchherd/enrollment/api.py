@@ -11,7 +11,7 @@ from flask import Response, jsonify, request
 from patchherd.enrollment import bootstrap, descriptions, hashgate, hosts, schemas, scripts, signs, tokens
 from patchherd.errors import BadRequest, NotFound, Unauthorized
 from patchherd.http import Room, base_url, check_host_header, settings
-from patchherd.identity.access import current, public, register_basic, register_scheme, requires
+from patchherd.identity.access import current, public, register_basic, register_bearer, register_scheme, requires
 from patchherd.identity.permissions import ENROLLMENT_USE, HOST_REPORT
 from patchherd.identity.ratelimit import limited
 
@@ -20,6 +20,7 @@ room = Room("enrollment", __name__, description="Letting hosts in, and what they
 register_scheme(ENROLLMENT_USE, tokens.authenticate, "Auto-enrollment credentials required")
 register_scheme(HOST_REPORT, hosts.authenticate, "API ID and key required")
 register_basic(tokens.authenticate_basic)
+register_bearer(tokens.authenticate_bearer)
 
 OPERATING_SYSTEMS = frozenset({"linux", "windows"})
 INTEGRATIONS = {"docker": False, "compliance": False}

@@ -92,10 +92,43 @@ def enroll(token: EnrollmentToken, host: dict[str, Any], settings: Settings) -> 
 def admit(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: str, settings: Settings) -> Enrolled:
     """The same with a key that `new_key` made."""
     with write_transaction():
-        if settings.duplicate_hosts != "allow" and _is_known(host.get("machine_id")):
-            raise Conflict("Host already enrolled", "a host with this machine_id exists")
+        refuse_duplicate(host.get("machine_id"), settings)
         quota.consume(token, 1)
         return _create(token, host, key, key_hash, settings)
+
+
+def refuse_duplicate(machine_id: str | None, settings: Settings) -> None:
+    """Raise Conflict for the machine_id of a living host, unless the settings allow duplicates."""
+    if settings.duplicate_hosts != "allow" and _is_known(machine_id):
+        raise Conflict("Host already enrolled", "a host with this machine_id exists")
+
+
+def let_in(
+    host: dict[str, Any],
+    settings: Settings,
+    *,
+    via: str,
+    group: int | None = None,
+    record: dict[str, Any],
+    **columns: Any,
+) -> Device:
+    """A new device, approved as the settings say; `host` as in `enroll`, `record` for the audit trail, `columns` of the
+    device besides.
+
+    Call it inside the write transaction of what lets it in.
+    """
+    device = create_device(
+        host["friendly_name"],
+        machine_id=host.get("machine_id") or None,
+        metadata=host.get("metadata") or {},
+        notes=f"Auto-enrolled via {via} on {now():%Y-%m-%dT%H:%M:%SZ}",
+        groups=[group] if group else [],
+        approved=not settings.host_approval,
+        **columns,
+    )
+    history.note(device.id, "enrolled", {"token": via, "name": device.friendly_name})
+    audit.record("host.enroll", "device", device.uuid, device.friendly_name, after=record)
+    return device
 
 
 def enroll_many(token: EnrollmentToken, hosts: list[dict[str, Any]], settings: Settings) -> BulkResult:
@@ -199,26 +232,19 @@ def _is_known(machine_id: str | None) -> bool:
 
 
 def _create(token: EnrollmentToken, host: dict[str, Any], key: str, key_hash: str, settings: Settings) -> Enrolled:
-    moment = now()
-    metadata = host.get("metadata") or {}
-    keys, problems = read_host_keys(metadata.get("ssh_host_keys"))
-    device = create_device(
-        host["friendly_name"],
-        machine_id=host.get("machine_id") or None,
-        metadata=metadata,
-        notes=f"Auto-enrolled via {token.token_name} on {moment:%Y-%m-%dT%H:%M:%SZ}",
-        groups=[token.default_group_id] if token.default_group_id else [],
-        approved=not settings.host_approval,
+    keys, problems = read_host_keys((host.get("metadata") or {}).get("ssh_host_keys"))
+    api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
+    device = let_in(
+        host,
+        settings,
+        via=token.token_name,
+        group=token.default_group_id,
+        record={"token": token.uuid, "api_id": api_id},
         enrolled_with=token.uuid,
         enrolled_from=request.remote_addr,
         ssh_host_keys=keys,
         reported_host_keys=keys,
         facts={"problems": problems} if problems else {},
     )
-    history.note(device.id, "enrolled", {"token": token.token_name, "name": device.friendly_name})
-    api_id = f"{settings.credential_prefix}_{secrets.token_hex(8)}"
-    HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=moment)
-    audit.record(
-        "host.enroll", "device", device.uuid, device.friendly_name, after={"token": token.uuid, "api_id": api_id}
-    )
+    HostCredential.create(device=device, api_id=api_id, key_hash=key_hash, created_at=now())
     return Enrolled(device, api_id, key, token.default_group)

@@ -20,7 +20,7 @@ from patchherd.http import settings
 from patchherd.identity import audit, credentials
 from patchherd.identity.api_tokens import USE_RESOLUTION
 from patchherd.identity.models import User
-from patchherd.identity.permissions import ENROLLMENT_USE
+from patchherd.identity.permissions import ENROLLMENT_USE, HOST_REPORT
 from patchherd.identity.principal import Principal
 
 API_INTEGRATION = "api"
@@ -151,6 +151,18 @@ def authenticate_basic(key: str, secret: str) -> Principal | None:
     scopes: dict[str, list[str]] = token.scopes or {}
     may_read = "get" in scopes.get("host", [])
     return Principal("token", token.id, token.token_name, frozenset({"devices:read"} if may_read else ()))
+
+
+def authenticate_bearer(value: str) -> Principal | None:
+    """Bearer `key:secret` of an enrolment token, for agents that know one header only; None when it is none.
+
+    It may report, for the devices that it let in; the rooms that take reports hold it to that.
+    """
+    key, colon, secret = value.partition(":")
+    if not colon or not key.startswith(f"{settings().credential_prefix}_ae_"):
+        return None
+    token = verify_enrolling_token(key, secret)
+    return Principal("enrollment", token.id, token.token_name, frozenset({HOST_REPORT}), reference=token.uuid)
 
 
 def _with_relations() -> Any:

@@ -31,6 +31,7 @@ __all__ = [
     "install",
     "public",
     "register_basic",
+    "register_bearer",
     "register_scheme",
     "requires",
 ]
@@ -49,8 +50,12 @@ Authenticate = Callable[[], Principal | None]
 BasicCheck = Callable[[str, str], Principal | None]
 """The same for an HTTP Basic name and secret; None when the name is none of its own."""
 
+BearerCheck = Callable[[str], Principal | None]
+"""The same for a Bearer value."""
+
 _schemes: dict[str, tuple[Authenticate, str]] = {}
 _basic_checks: list[BasicCheck] = []
+_bearer_checks: list[BearerCheck] = []
 
 
 def register_scheme(permission: str, authenticate: Authenticate, missing: str) -> None:
@@ -65,6 +70,12 @@ def register_basic(check: BasicCheck) -> None:
     """Let another room recognise HTTP Basic credentials."""
     if check not in _basic_checks:
         _basic_checks.append(check)
+
+
+def register_bearer(check: BearerCheck) -> None:
+    """Let another room recognise Bearer values."""
+    if check not in _bearer_checks:
+        _bearer_checks.append(check)
 
 
 def requires(*permissions: str) -> Callable[[View], View]:
@@ -177,13 +188,22 @@ def _authenticate_user() -> Principal | None:
             return _authenticate_basic(value)
         if kind.lower() not in {"bearer", "jwt"} or not value:
             raise Unauthorized("Unsupported Authorization header")
-        return api_tokens.authenticate(value) if api_tokens.looks_like(value) else sessions.authenticate(value)
+        return _authenticate_bearer(value)
     if key := session.get("login"):
         principal = sessions.principal_of_session(str(key))
         if principal is not None:
             _check_forgery()
         return principal
     return None
+
+
+def _authenticate_bearer(value: str) -> Principal:
+    if api_tokens.looks_like(value):
+        return api_tokens.authenticate(value)
+    for check in _bearer_checks:
+        if principal := check(value):
+            return principal
+    return sessions.authenticate(value)
 
 
 def _authenticate_basic(value: str) -> Principal:

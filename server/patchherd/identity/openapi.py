@@ -11,7 +11,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from patchherd.identity.access import declared_access
-from patchherd.identity.permissions import ENROLLMENT_USE, HOST_REPORT
+from patchherd.identity.permissions import AGENT_DOWNLOAD, AGENT_OPEN, ENROLLMENT_USE, HOST_REPORT
 
 
 def _header(name: str) -> dict[str, str]:
@@ -39,8 +39,17 @@ SCHEMES = {
     "hostKey": _header("X-API-KEY"),
     "enrollmentKey": _header("X-Auto-Enrollment-Key"),
     "enrollmentSecret": _header("X-Auto-Enrollment-Secret"),
+    "signature": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "Part of the address that an update check answers",
+    },
 }
 _USER: list[dict[str, list[str]]] = [{"bearer": []}, {"basic": []}, {"cookie": []}]
+_AGENT: list[dict[str, list[str]]] = [{"bearer": []}]
+"""An API token that may report, or `key:secret` of an enrolment token."""
+_LINK: list[dict[str, list[str]]] = [{"signature": []}]
 _HOST: list[dict[str, list[str]]] = [{"hostId": [], "hostKey": []}]
 _ENROLLMENT: list[dict[str, list[str]]] = [{"enrollmentKey": [], "enrollmentSecret": []}]
 
@@ -79,8 +88,12 @@ def _requirements(needed: tuple[str, ...]) -> list[dict[str, list[str]]]:
     found = []
     if HOST_REPORT in needed:
         found += _HOST
+    if AGENT_OPEN in needed:
+        found += _AGENT
     if ENROLLMENT_USE in needed:
         found += _ENROLLMENT
-    if set(needed) - {HOST_REPORT, ENROLLMENT_USE}:
-        found += _USER
+    if AGENT_DOWNLOAD in needed:
+        found += _LINK
+    if set(needed) - {HOST_REPORT, ENROLLMENT_USE, AGENT_OPEN, AGENT_DOWNLOAD}:
+        found += [scheme for scheme in _USER if scheme not in found]
     return found

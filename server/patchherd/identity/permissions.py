@@ -19,7 +19,11 @@ PERMISSIONS = {
 USER_PERMISSIONS = frozenset(PERMISSIONS)
 HOST_REPORT = "host:report"
 ENROLLMENT_USE = "enrollment:use"
-ALL_PERMISSIONS = USER_PERMISSIONS | {HOST_REPORT, ENROLLMENT_USE}
+AGENT_OPEN = "agent:open"
+"""What agents without a credential may do, where the setting for them is on."""
+AGENT_DOWNLOAD = "agent:download"
+"""What a signed link to an agent release allows."""
+ALL_PERMISSIONS = USER_PERMISSIONS | {HOST_REPORT, ENROLLMENT_USE, AGENT_OPEN, AGENT_DOWNLOAD}
 
 ROLES = {
     "admin": USER_PERMISSIONS,

@@ -60,6 +60,7 @@ def all_hosts(
                 "architecture": device.os_architecture,
                 "state": state(device),
                 "status": agent_status(device, settings, moment),
+                "ansible_reachable": device.ansible_reachable,
                 "patch_status": proven,
                 "missing": device.missing if known else None,
                 "security": device.missing_security if known else None,

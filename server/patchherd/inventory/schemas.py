@@ -38,6 +38,9 @@ class InventoryHost(ma.Schema):
     architecture = ma.fields.String(allow_none=True)
     state = ma.fields.String()
     status = ma.fields.String()
+    ansible_reachable = ma.fields.Boolean(
+        allow_none=True, metadata={"description": "what the last job found, whatever `status` says; null: no job yet"}
+    )
     patch_status = ma.fields.String()
     missing = ma.fields.Integer(allow_none=True)
     security = ma.fields.Integer(allow_none=True)

@@ -12,6 +12,7 @@ from peewee import fn
 
 from patchherd.database import now
 from patchherd.devices.conditions import is_known
+from patchherd.devices.evidence import is_not
 from patchherd.devices.models import Device
 from patchherd.devices.views import LIST_COLUMNS
 from patchherd.packages.models import Verdict
@@ -52,7 +53,7 @@ def device_page(
         "missing": known & (Device.missing > 0),
         "security": known & (Device.missing_security > 0),
         "current": known & (Device.missing == 0),
-        "unknown": _not(known),
+        "unknown": is_not(known),
         "reboot": Device.reboot_required == True,  # noqa: E712 - a column
     }
     if patches in conditions:
@@ -86,12 +87,7 @@ def _agent_conditions(settings: Settings, moment: datetime) -> dict[str, Any]:
     limit = moment - timedelta(seconds=settings.online_seconds)
     active = (Device.approved == True) & Device.last_report.is_null(False)  # noqa: E712 - a column
     alive = Device.last_heartbeat.is_null(False) & (Device.last_heartbeat >= limit)
-    return {"online": active & alive, "offline": active & _not(alive), "pending": _not(active)}
-
-
-def _not(condition: Any) -> Any:
-    """Everything for which `condition` is not true, NULL included."""
-    return fn.COALESCE(peewee.Case(None, ((condition, 1),), 0), 0) == 0
+    return {"online": active & alive, "offline": active & is_not(alive), "pending": is_not(active)}
 
 
 def missing_by_severity(device_ids: list[int]) -> dict[int, dict[str, int]]:

@@ -97,7 +97,7 @@ def fleet_patches(
     for name, field in (("hostname", Device.hostname), ("agent_id", Device.uuid), ("ip_address", Device.ip_address)):
         if name in filters:
             machines &= field.in_(filters[name])
-    where = machines & _where(filters)
+    where = machines & matching(filters)
     page = _grouped(where, limit, after) if group_by else _flat(settings, moment, where, limit, after)
     numbers = Verdict.select(Verdict.severity, Verdict.security, fn.COUNT(Verdict.id)).join(Device)
     current = numbers.where(where & known).group_by(Verdict.severity, Verdict.security).tuples()
@@ -109,7 +109,8 @@ def fleet_patches(
     return page
 
 
-def _where(filters: dict[str, Any]) -> Any:
+def matching(filters: dict[str, Any]) -> Any:
+    """The condition for verdicts that fit: verdict, severity, security, package, kb."""
     where: Any = Verdict.verdict.in_(filters["verdict"]) if "verdict" in filters else peewee.SQL("1=1")
     if "severity" in filters:
         where &= Verdict.severity.in_(filters["severity"])

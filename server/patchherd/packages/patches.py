@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import peewee
@@ -13,26 +13,13 @@ from peewee import fn
 
 from patchherd.database import chunked, now
 from patchherd.devices.conditions import is_known
+from patchherd.devices.evidence import patch_state as patch_state
 from patchherd.devices.models import Device
 from patchherd.packages.models import Verdict
 from patchherd.packages.severity import SEVERITIES
 from patchherd.settings import Settings
 
 VERDICTS = ("missing", "not_installable", "current")
-
-
-def patch_state(device: Device, settings: Settings, moment: datetime | None = None) -> tuple[str, str | None]:
-    """(missing, current or unknown; why it is unknown) of a device at `moment` (default: now)."""
-    if device.evaluated_at is None:
-        return "unknown", "no report yet" if device.last_report is None else "no report of packages yet"
-    if device.missing is None or device.metadata_updated is None:
-        return "unknown", device.patch_reason
-    oldest = (moment or now()) - timedelta(hours=settings.stale_hours)
-    if device.evaluated_at < oldest:
-        return "unknown", f"the last report of packages is older than {settings.stale_hours} h"
-    if device.metadata_updated < oldest:
-        return "unknown", f"the host's package metadata is older than {settings.stale_hours} h"
-    return ("missing" if device.missing else "current"), None
 
 
 def patch_row(verdict: Verdict) -> dict[str, Any]:

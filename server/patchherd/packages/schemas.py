@@ -61,6 +61,20 @@ class PatchesQuery(PatchFilters):
     limit = ma.fields.Integer(load_default=100, validate=validate.Range(min=1, max=1000))
 
 
+class LegacyMissingQuery(ma.Schema):
+    """Filters of missing patches for clients of the Patch Management API; values may be comma-separated and quoted."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    agent_id = ma.fields.String()
+    hostname = ma.fields.String()
+    ip_address = ma.fields.String()
+    severity = Csv(SEVERITIES, metadata={"description": ", ".join(SEVERITIES)})
+    kb = Csv(metadata={"description": "with or without the letters KB"})
+    package = Csv(metadata={"description": "names or titles; * stands for any text"})
+
+
 class PackagesQuery(ma.Schema):
     """Filter and page of installed packages."""
 

@@ -108,6 +108,51 @@ def rpm_key(evr: str) -> bytes:
     return _number(epoch) + _rpm_part(version) + _rpm_part(release)
 
 
+# -- everything else -------------------------------------------------------------------------------------------------
+
+_LOOSE_TOKENS = re.compile(r"([0-9]+)|([^\W\d_]+)")
+_BEFORE_RELEASE = frozenset({"dev", "alpha", "a", "beta", "b", "pre", "preview", "rc", "snapshot", "nightly", "canary"})
+_GREEK = {"a": "alpha", "b": "beta"}
+_LOOSE_END = b"\x02"  # tokens: word before a release 1, end 2, other words 3, numbers 4
+
+
+@lru_cache(maxsize=8192)
+def loose_key(version: str) -> bytes:
+    """The sort key of a version that follows no rule known to us, as programs on Windows have them.
+
+    Runs of digits compare by value, runs of letters as lower-case text, all else separates. A number is newer than a
+    word in its place, zeros at the end of numbers count for nothing (`2` = `2.0.0`), and words like beta or rc are
+    older than nothing (`2.0-rc1` < `2.0` < `2.0a` < `2.0.1`), where `a` and `b` mean alpha and beta only between a
+    separator and a number (`2.0-b3`). A leading `v` is dropped.
+    """
+    text = version.strip().lower()
+    if text[:1] == "v" and text[1:2].isdigit():
+        text = text[1:]
+    out: list[bytes] = []
+    zeros = 0
+    for match in _LOOSE_TOKENS.finditer(text):
+        digits, word = match.groups()
+        if digits:
+            number = _number(digits.encode())
+            if number == b"\x01":
+                zeros += 1
+                continue
+            out += [b"\x04\x01"] * zeros
+            out.append(b"\x04" + number)
+        else:
+            before = _is_before_release(word, text, match)
+            out.append((b"\x01" + _GREEK.get(word, word).encode() if before else b"\x03" + word.encode()) + b"\x00")
+        zeros = 0
+    return b"".join([*out, _LOOSE_END])
+
+
+def _is_before_release(word: str, text: str, match: re.Match[str]) -> bool:
+    if word not in _BEFORE_RELEASE:
+        return False
+    separated = match.start() == 0 or not text[match.start() - 1].isalnum()
+    return len(word) > 1 or (separated and text[match.end() : match.end() + 1].isdigit())
+
+
 def key(ecosystem: str, version: str) -> bytes:
     """The sort key of a version in `ecosystem`; outside deb and rpm: runs of digits and letters, as rpm does."""
     return deb_key(version) if ecosystem == "deb" else rpm_key(version)

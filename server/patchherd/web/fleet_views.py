@@ -149,6 +149,8 @@ def _row(device: Any, severities: dict[str, int]) -> dict[str, Any]:
         "agent": _agent(device),
         "approved": device.approved,
         "last_heartbeat": device.last_heartbeat,
+        "ansible_reachable": device.ansible_reachable,
+        "ansible_checked_at": device.ansible_checked_at,
         "last_report": device.last_report,
         "status": status,
         "reason": reason,
