@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
-SUITES := lint types unit server collection lab browser
+SUITES := server lab collection browser unit types lint
 PYTEST = $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 export PYTHON
