@@ -348,6 +348,52 @@ def cancel(data: Path, deployment: int) -> None:
     fleet.cancel(data, deployment)
 
 
+@main.group()
+def view() -> None:
+    """Content views: repository metadata that says which versions devices could have."""
+
+
+@view.command("add")
+@data_option
+@click.argument("name")
+@click.option("--kind", type=click.Choice(["apt", "rpm", "windows"]), required=True)
+@click.option("--url", required=True, help="http(s) URL or absolute path of the repository, or of a Windows list.")
+@click.option("--suite", default="", help="apt: directory below dists/, as bookworm-security.")
+@click.option("--component", "components", multiple=True, help="apt: as main; repeatable (all).")
+@click.option("--architecture", "architectures", multiple=True, help="apt: as amd64; repeatable.")
+@click.option("--alias", "aliases", multiple=True, help="URL by which hosts know the same repository; repeatable.")
+@click.option("--keyring", "keyrings", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="File with public keys that sign the metadata; repeatable.")  # fmt: skip
+@click.option("--allow-unsigned", is_flag=True, help="Take metadata that nobody has signed.")
+@click.option("--allow-expired", is_flag=True, help="apt: take metadata beyond its Valid-Until.")
+def view_add(data: Path, name: str, keyrings: tuple[Path, ...], **values: Any) -> None:
+    """Add a repository to a view; the view is made when there is none of that name."""
+    from patchherd.commands import views
+
+    lists = {key: list(values[key]) for key in ("components", "architectures", "aliases")}
+    views.add(data, name, keyrings, **{**values, **lists})
+
+
+@view.command("import")
+@data_option
+@click.argument("name", nargs=-1)
+@click.option("--due", is_flag=True, help="Only what was asked for over the API or is due for a look.")
+def view_import(data: Path, name: tuple[str, ...], due: bool) -> None:
+    """Import views (all by default): only what has changed is fetched and written. Exit code 1 when one is refused."""
+    from patchherd.commands import views
+
+    sys.exit(views.import_views(data, name, due))
+
+
+@view.command("list")
+@data_option
+def view_list(data: Path) -> None:
+    """List views, their repositories and what was imported."""
+    from patchherd.commands import views
+
+    views.list_views(data)
+
+
 @main.group("audit")
 def audit_group() -> None:
     """The record of who changed what."""

@@ -28,8 +28,9 @@ def all_models() -> list[type[database.BaseModel]]:
     from patchherd.identity.models import MODELS as IDENTITY
     from patchherd.monitoring.models import MODELS as MONITORING
     from patchherd.packages.models import MODELS as PACKAGES
+    from patchherd.packages.views.models import MODELS as VIEWS
 
-    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *DEPLOYMENTS, *AUTOMATION, *MONITORING]
+    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *VIEWS, *DEPLOYMENTS, *AUTOMATION, *MONITORING]
 
 
 def migrate(settings: Settings, target: str | None = None) -> list[str]:

@@ -137,6 +137,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Scripts for hosts do not verify this server's certificate. Anybody in between can take the host over: set
     `ca_certificate` instead."""
 
+    content_directory: str = ""
+    """Directory below which content views may read repositories from disk when they are made over the API; empty: none.
+    The command line may name any directory."""
+    content_refresh_hours: Annotated[int, msgspec.Meta(ge=0)] = 6
+    """Content views look for new metadata after so long; 0: only when asked."""
+
     jobs: Positive = 2
     """Ansible jobs that run at the same time."""
     forks: Positive = 10

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "ping": "Ping",
     "ingest": "Report ingest, without HTTP",
     "ingest_http": "Report ingest, over HTTP",
+    "indexes": "Repository metadata",
     "agents": "Fleet of agents",
     "devices": "Device list and heartbeats",
     "inventory": "Inventory",

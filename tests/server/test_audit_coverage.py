@@ -28,6 +28,8 @@ PACKAGE = {
     "name": "nginx", "currentVersion": "1.18", "availableVersion": "1.20", "needsUpdate": True, "architecture": "amd64",
 }  # fmt: skip
 
+SOURCE = {"kind": "rpm", "url": "http://repo.example.org", "allow_unsigned": True}
+
 
 class World:
     """One of each object, and ways to change them."""
@@ -43,6 +45,8 @@ class World:
         self.group = api.post("/host-groups", {"name": "group"}).json["id"]
         api.user_token("viewer", "ann")
         api.post("/roles", {"name": "role", "permissions": ["devices:read"]})
+        self.view = api.post("/content-views", {"name": "view", "ecosystem": "rpm"}).json["id"]
+        self.source = api.post(f"/content-views/{self.view}/sources", SOURCE).json["id"]
         self.api_token = api.post("/api-tokens", {"name": "t", "role": "viewer"}).json["id"]
 
     def send(self, method: str, path: str, body: Any = None) -> TestResponse:
@@ -306,6 +310,22 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
             ("DELETE", "/agents/<agent_id>"),
         )
     },
+    "POST /api/v1/content-views": lambda w: w.send("POST", "/content-views", {"name": "n", "ecosystem": "deb"}),
+    "PATCH /api/v1/content-views/<view>": lambda w: w.send("PATCH", f"/content-views/{w.view}", {"name": "n"}),
+    "DELETE /api/v1/content-views/<view>": lambda w: w.send("DELETE", f"/content-views/{w.view}"),
+    "POST /api/v1/content-views/<view>/sources": lambda w: w.send(
+        "POST", f"/content-views/{w.view}/sources", {**SOURCE, "url": "http://other.example.org"}
+    ),
+    "PATCH /api/v1/content-views/<view>/sources/<int:source_id>": lambda w: w.send(
+        "PATCH", f"/content-views/{w.view}/sources/{w.source}", {"aliases": ["http://mirror.example.org"]}
+    ),
+    "DELETE /api/v1/content-views/<view>/sources/<int:source_id>": lambda w: w.send(
+        "DELETE", f"/content-views/{w.view}/sources/{w.source}"
+    ),
+    "POST /api/v1/content-views/<view>/import": lambda w: w.send("POST", f"/content-views/{w.view}/import"),
+    "PUT /api/v1/content-views/<view>/assignments": lambda w: w.send(
+        "PUT", f"/content-views/{w.view}/assignments", {"devices": [w.device]}
+    ),
     "POST /login": lambda w: w.api.client.post("/login", data={"username": ADMIN, "password": PASSWORD}),
     "POST /logout": lambda w: w.click("/logout"),
     "POST /enrol": lambda w: w.click("/enrol", token_name="n", life="3600"),

@@ -192,6 +192,8 @@ def objects(api: Api, host: dict[str, Any]) -> dict[str, Any]:
     assert api.post(f"/profiles/{profile}/tasks", step).status_code == 201
     run = api.post(f"/profiles/{profile}/apply", {"device_ids": [host["id"]]})
     assert run.status_code == 201, run.text
+    view = api.post("/content-views", {"name": name, "ecosystem": "rpm"}).json["id"]
+    source = {"kind": "rpm", "url": "http://repo.example.org", "allow_unsigned": True}
     return {
         "action_id": run.json["actions"][0],
         "run_id": run.json["profile_run_id"],
@@ -202,6 +204,8 @@ def objects(api: Api, host: dict[str, Any]) -> dict[str, Any]:
         "task_id": task,
         "software_id": software,
         "image_id": api.post("/os-images", {"name": name, "os_type": "debian"}).json["id"],
+        "view": view,
+        "source_id": api.post(f"/content-views/{view}/sources", source).json["id"],
         "reference": host["id"],
         "agent_id": agent,
         "snapshot_id": snapshot["id"],

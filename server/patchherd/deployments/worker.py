@@ -20,6 +20,7 @@ from patchherd.deployments import kinds, ledger, processes, upkeep
 from patchherd.deployments.models import Job
 from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
 from patchherd.devices import outages
+from patchherd.packages.views.importer import due_sources
 from patchherd.settings import Settings
 
 log = structlog.get_logger("patchherd.worker")
@@ -31,6 +32,7 @@ LOST_WAKE_UP_SECONDS = 15
 STOP_SECONDS = 8
 FIRST_UPKEEP_SECONDS = 60.0
 UPKEEP_SECONDS = 24 * 3600.0
+VIEWS_SECONDS = 5.0
 
 
 def work(settings: Settings, chores: Sequence[upkeep.Chore] = ()) -> None:
@@ -63,6 +65,7 @@ def work(settings: Settings, chores: Sequence[upkeep.Chore] = ()) -> None:
     reaper.start()
     threading.Thread(target=_watch_until, args=(settings, stop), name="watch", daemon=True).start()
     threading.Thread(target=_tidy_daily, args=(chores, stop), name="upkeep", daemon=True).start()
+    threading.Thread(target=_import_views, args=(settings, stop, children), name="views", daemon=True).start()
     consumer = queue.create_consumer(
         workers=settings.jobs, worker_type="thread", initial_delay=0.1, max_delay=0.5, backoff=1.2, periodic=True,
         check_worker_health=False,
@@ -127,6 +130,24 @@ def _tidy_daily(chores: Sequence[upkeep.Chore], stop: threading.Event) -> None:
         except Exception:
             log.exception("upkeep failed")
         pause = UPKEEP_SECONDS
+
+
+def _import_views(settings: Settings, stop: threading.Event, children: set[subprocess.Popen[bytes]]) -> None:
+    """Imports run in a process of their own: what they take of memory is free again afterwards."""
+    command = [sys.executable, "-m", "patchherd", "view", "import", "--due", "--data", str(settings.data)]
+    while not stop.wait(VIEWS_SECONDS):
+        try:
+            with database.connection():
+                due = due_sources(settings)
+            if due:
+                child = subprocess.Popen(
+                    [*processes.DIE_WITH_PARENT, *command], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                )
+                children.add(child)
+                child.wait()
+                children.discard(child)
+        except Exception:
+            log.exception("import of content views failed")
 
 
 def reap(settings: Settings, stopped: Set[int] = frozenset(), spared: Set[int] = frozenset()) -> None:

@@ -12,6 +12,8 @@ PERMISSIONS = {
     "automation:read": "See scripts, software, images, profiles and actions",
     "automation:write": "Change scripts, software, images and profiles",
     "actions:run": "Run scripts and install software on devices, apply profiles",
+    "content:read": "See content views and the versions that they offer",
+    "content:manage": "Change and import content views; the server fetches from the addresses that they name",
     "settings:manage": "Manage settings: enrolment tokens, the audit trail",
     "users:manage": "Manage users, roles and API tokens",
 }
@@ -28,7 +30,7 @@ ALL_PERMISSIONS = USER_PERMISSIONS | {HOST_REPORT, ENROLLMENT_USE, AGENT_OPEN, A
 ROLES = {
     "admin": USER_PERMISSIONS,
     # Who runs scripts is root on every device: nobody gets that by the way. A role of one's own can have it.
-    "operator": USER_PERMISSIONS - {"actions:run", "settings:manage", "users:manage"},
+    "operator": USER_PERMISSIONS - {"actions:run", "content:manage", "settings:manage", "users:manage"},
     "viewer": frozenset(name for name in PERMISSIONS if name.endswith(":read")),
 }
 

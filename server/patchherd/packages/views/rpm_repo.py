@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""RPM repositories: repomd.xml, primary and updateinfo by createrepo_c, modules.yaml."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from patchherd.packages.models import NAME_LENGTH, VERSION_LENGTH
+from patchherd.packages.views import streams
+from patchherd.packages.views.fetch import Expected
+from patchherd.packages.views.refusal import Refused, Skipped, shown
+
+MAX_REPOMD = 4 << 20
+MAX_MODULES = 64 << 20
+MAX_TEXT = 1 << 20
+"""Bytes between two tags."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\-]*").fullmatch
+_VERSION = re.compile(r"[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+").fullmatch
+_ARCHITECTURE = lru_cache(maxsize=64)(re.compile(r"[a-z0-9_]{1,32}").fullmatch)
+_STRONG = {"sha256": 64, "sha384": 96, "sha512": 128}
+_DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)")
+_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._\-]+)""")
+
+
+class RepoFile(NamedTuple):
+    """A metadata file that repomd.xml names."""
+
+    path: str
+    expected: Expected
+
+
+class RpmPackage(NamedTuple):
+    """One version that a repository offers."""
+
+    name: str
+    version: str
+    """[epoch:]version-release"""
+    architecture: str
+    source_name: str | None
+    source_version: str | None
+    size: int
+    obsoletes: list[str]
+    """As "name" or "name < 2.0"."""
+    nevra: str
+    """With epoch 0, as module documents write it."""
+
+
+def plain_xml(packed: Path, target: Path, name: str, root: str, limit: int = streams.MAX_INFLATED) -> None:
+    """Inflate an XML file, whose outermost element is `root`, to `target`. Raises Refused for what nobody should parse.
+
+    That is: document types and entities, an encoding other than UTF-8, NUL characters, megabytes of text in one place.
+    """
+    offset, run, tail = 0, 0, b""
+    with target.open("wb") as out:
+        for block in streams.blocks(packed, name, limit=limit):
+            if offset == 0:
+                _check_head(block, name, root)
+            both = tail + block
+            if b"<!" in both and (found := _DECLARATION.search(both)):
+                at = offset - len(tail) + found.start()
+                raise Refused(name, f"{found[0].decode()} has no place in repository metadata", f"byte {at:,}")
+            if 0 in block:
+                raise Refused(name, "a NUL character", f"byte {offset + block.index(0):,}")
+            last = block.rfind(b"<")
+            run = run + len(block) if last < 0 else len(block) - last
+            if run > MAX_TEXT:
+                raise Refused(name, f"more than {MAX_TEXT:,} bytes of text in one place", f"byte {offset:,}")
+            offset += len(block)
+            tail = block[-16:]
+            out.write(block)
+
+
+def _check_head(block: bytes, name: str, root: str) -> None:
+    told = _ENCODING.match(block.removeprefix(codecs.BOM_UTF8))
+    if told and told[1].lower() not in {b"utf-8", b"utf8", b"us-ascii", b"ascii"}:
+        raise Refused(name, f"encoding {shown(told[1])}; UTF-8 is needed", "byte 0")
+    if not block.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<"):
+        raise Refused(name, "is no XML", "byte 0")
+    # createrepo_c passes over elements that it does not know: a log-in page would be a repository without packages.
+    first = re.search(rb"<([A-Za-z_][\w.:\-]*)", block)
+    if first is None or first[1] != root.encode():
+        raise Refused(name, f"<{root}> is expected, not {shown(first[0] if first else b'nothing')}")
+
+
+def _parsed(name: str, call: Callable[[], Any]) -> Any:
+    """What createrepo_c makes of a file; its errors are about `name`."""
+    import createrepo_c
+
+    try:
+        return call()
+    except createrepo_c.CreaterepoCError as exc:
+        raise Refused(name, shown(str(exc), 300)) from exc
+
+
+def read_repomd(file: Path, name: str) -> tuple[dict[str, RepoFile], int]:
+    """(type -> file, revision: seconds since the epoch of the newest metadata file). Raises Refused."""
+    import createrepo_c
+
+    repomd = createrepo_c.Repomd()
+    warnings: list[str] = []
+    _parsed(name, lambda: createrepo_c.xml_parse_repomd(str(file), repomd, _warned(warnings)))
+    found: dict[str, RepoFile] = {}
+    for record in repomd.records:
+        kind, size = record.checksum_type, record.size
+        if _STRONG.get(kind) != len(record.checksum or ""):
+            if record.type in {"primary", "updateinfo", "modules"}:
+                raise Refused(name, f"{record.type} has no SHA-256 or better, but {shown(str(kind))}")
+            continue
+        expected = Expected(kind, record.checksum, size if size and size > 0 else None)
+        found[record.type] = RepoFile(record.location_href or "", expected)
+    if "primary" not in found:
+        raise Refused(name, "names no primary" + (f" ({shown(warnings[0])})" if warnings else ""))
+    return found, max((record.timestamp or 0 for record in repomd.records), default=0)
+
+
+def _warned(into: list[str]) -> Callable[[int, str], bool]:
+    def note(kind: int, message: str) -> bool:
+        into.append(message)
+        return True
+
+    return note
+
+
+def packages(file: Path, name: str, skipped: list[Skipped], take: Callable[[RpmPackage], None]) -> int:
+    """Hand every package of a plain primary.xml to `take`; how many there were.
+
+    Entries that make no sense go to `skipped`, source packages are passed over. Raises Refused for damaged XML.
+    """
+    import createrepo_c
+
+    count = 0
+
+    def one(package: Any) -> None:
+        nonlocal count
+        count += 1
+        if package.arch in {"src", "nosrc"}:
+            return
+        try:
+            take(_package(package))
+        except ValueError as exc:
+            skipped.append(Skipped(name, f"entry {count:,}", str(exc)))
+
+    warnings: list[str] = []
+    _parsed(
+        name,
+        lambda: createrepo_c.xml_parse_primary(str(file), pkgcb=one, warningcb=_warned(warnings), do_files=False),
+    )
+    skipped.extend(Skipped(name, "somewhere", shown(message, 200)) for message in warnings[:20])
+    return count
+
+
+def _package(package: Any) -> RpmPackage:
+    """Raises ValueError."""
+    name, version, release, arch = package.name, package.version, package.release, package.arch
+    if not name or not _NAME(name) or len(name) > NAME_LENGTH:
+        raise ValueError(f"name: {shown(name or '')!r} is no package name")
+    plain = f"{version}-{release}"
+    if not _VERSION(plain):
+        raise ValueError(f"version of {name}: {shown(plain)!r} is none")
+    epoch = package.epoch or "0"
+    if not epoch.isdigit() or not epoch.isascii() or len(epoch) > 10:
+        raise ValueError(f"epoch of {name}: {shown(epoch)!r} is no number")
+    evr = plain if epoch == "0" else f"{int(epoch)}:{plain}".removeprefix("0:")
+    if len(evr) > VERSION_LENGTH:
+        raise ValueError(f"version of {name} has more than {VERSION_LENGTH} characters")
+    if not arch or not _ARCHITECTURE(arch):
+        raise ValueError(f"arch of {name}: {shown(arch or '')!r} is none")
+    source_name, source_version = _source(package.rpm_sourcerpm or "")
+    obsoletes = package.obsoletes
+    return RpmPackage(
+        name,
+        evr,
+        arch,
+        source_name if source_name != name else None,
+        source_version if source_version != plain else None,
+        package.size_package,
+        [_relation(row) for row in obsoletes] if obsoletes else [],
+        f"{name}-{int(epoch)}:{plain}.{arch}",
+    )
+
+
+def _source(file: str) -> tuple[str | None, str | None]:
+    """nginx-1.20.1-14.el9.src.rpm -> (nginx, 1.20.1-14.el9)"""
+    parts = file.rsplit("-", 2)
+    if len(parts) != 3 or len(file) > NAME_LENGTH:
+        return None, None
+    return parts[0], f"{parts[1]}-{parts[2].removesuffix('.src.rpm').removesuffix('.nosrc.rpm')}"
+
+
+_SIGNS = {"LT": "<", "LE": "<=", "EQ": "=", "GE": ">=", "GT": ">"}
+
+
+def _relation(row: tuple[Any, ...]) -> str:
+    name, flags, epoch, version, release = row[:5]
+    if not flags or not version:
+        return str(name)
+    evr = (f"{epoch}:" if epoch and epoch != "0" else "") + version + (f"-{release}" if release else "")
+    return f"{name} {_SIGNS.get(flags, flags)} {evr}"
+
+
+def module_streams(packed: Path, name: str) -> dict[str, list[str]]:
+    """NEVRA (epoch included) -> the module streams that it belongs to, as name:stream. Raises Refused."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    text = b"".join(streams.blocks(packed, name, limit=MAX_MODULES))
+    found: dict[str, set[str]] = {}
+    try:
+        for document in yaml.load_all(text, Loader=loader):
+            if isinstance(document, dict) and document.get("document") == "modulemd":
+                _add_stream(found, document.get("data"))
+    except yaml.YAMLError as exc:
+        mark = getattr(exc, "problem_mark", None)
+        raise Refused(
+            name, shown(str(getattr(exc, "problem", exc)), 200), f"line {mark.line + 1:,}" if mark else None
+        ) from exc
+    except (RecursionError, UnicodeDecodeError, ValueError, AttributeError, TypeError) as exc:
+        raise Refused(name, f"is no list of modules: {shown(str(exc), 200)}") from exc
+    return {nevra: sorted(streams_) for nevra, streams_ in found.items()}
+
+
+def _add_stream(found: dict[str, set[str]], data: Any) -> None:
+    stream = f"{data['name']}:{data['stream']}" if data.get("stream") is not None else None
+    if stream is None or len(stream) > 200 or " " in stream:
+        return
+    for nevra in (data.get("artifacts") or {}).get("rpms") or ():
+        found.setdefault(str(nevra), set()).add(stream)
+
+
+def advisories(file: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The advisories of a plain updateinfo.xml. Raises Refused for damaged XML.
+
+    {"id", "type", "severity", "title", "issued", "updated", "status", "reboot_suggested", "references": [{"type",
+    "id", "href"}], "packages": [{"name", "version" ([epoch:]version-release), "architecture", "module" (name:stream or
+    None), "reboot_suggested"}]}; times are what the file says.
+    """
+    import createrepo_c
+
+    info = _parsed(name, lambda: createrepo_c.UpdateInfo(str(file)))
+    for record in info.updates:
+        yield {
+            "id": record.id,
+            "type": record.type,
+            "severity": record.severity,
+            "title": record.title,
+            "issued": str(record.issued_date or "") or None,
+            "updated": str(record.updated_date or "") or None,
+            "status": record.status,
+            "reboot_suggested": bool(record.reboot_suggested),
+            "references": [{"type": row.type, "id": row.id, "href": row.href} for row in record.references],
+            "packages": [
+                {
+                    "name": row.name,
+                    "version": (f"{row.epoch}:" if row.epoch not in {None, "", "0"} else "")
+                    + f"{row.version}-{row.release}",
+                    "architecture": row.arch,
+                    "module": f"{collection.module.name}:{collection.module.stream}" if collection.module else None,
+                    "reboot_suggested": bool(row.reboot_suggested),
+                }
+                for collection in record.collections
+                for row in collection.packages
+            ],
+        }

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""What repository metadata costs to read and to import: `python -m tests.benchmarks.bench_indexes`.
+
+Other people's readers get the same files and give the same fields. apt_pkg runs in the system's Python.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from patchherd import database
+from patchherd.packages.views import catalog, deb_index, importer, registry, rpm_repo, streams
+from patchherd.packages.views.refusal import Skipped
+from patchherd.settings import Settings
+from tests.benchmarks.sheets import Sheet, median
+from tests.repositories import SUITE, Signer, apt_repository, primary_xml, rpm_repository
+from tests.server.api import create_schema
+from tests.services import PostgresServer, find_postgres
+
+DEB, RPM = 63_000, 30_000
+ROUNDS = 5
+THREE = ("Package", "Version", "Architecture")
+MANY = (*deb_index.FIELDS, "Filename", "SHA256", "Depends", "Pre-Depends", "Conflicts", "Breaks", "Provides")
+APT_PKG = """
+import apt_pkg, json, sys, time
+file, rounds, names = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+out = []
+for _ in range(rounds):
+    started = time.process_time()
+    rows = []
+    with apt_pkg.TagFile(file) as sections:
+        for section in sections:
+            rows.append([section.get(name) for name in names])
+    out.append(time.process_time() - started)
+print(json.dumps(out))
+"""
+
+
+def packages_index(count: int) -> bytes:
+    """An index with entries as long, and fields as many, as those of Debian 12 on average."""
+    rng = random.Random(1)
+    out = []
+    for number in range(count):
+        depends = ", ".join(f"lib-package-{rng.randrange(count)} (>= {rng.randrange(9)}.{rng.randrange(99)})"
+                            for _ in range(rng.randrange(9)))  # fmt: skip
+        digest = hashlib.sha256(str(number).encode()).hexdigest()
+        source = f"Source: source-{number // 3}\n" if number % 5 < 3 else ""
+        multi = "Multi-Arch: same\n" if number % 4 == 0 else ""
+        out.append(
+            f"Package: lib-package-{number}\n{source}Version: 1:{number % 13}.{number % 7}.{number}-{number % 5}+b1\n"
+            f"Installed-Size: {rng.randrange(99_999)}\nMaintainer: Zoë Example <zoe{number % 900}@lists.example.org>\n"
+            f"Architecture: {'all' if number % 3 == 0 else 'amd64'}\n" + (f"Depends: {depends}\n" if depends else "")
+            + f"Description: a library that does thing number {number}\n{multi}"
+            f"Homepage: https://example.org/project/{number}/\nDescription-md5: {digest[:32]}\n"
+            "Tag: devel::library, implemented-in::c, interface::commandline, role::shared-lib,\n"
+            " scope::utility, uitoolkit::gtk, works-with::file\n"
+            f"Section: libs\nPriority: optional\nFilename: pool/main/l/lib-package-{number}/lib-package-{number}.deb\n"
+            f"Size: {rng.randrange(10**7)}\nMD5sum: {digest[:32]}\nSHA256: {digest}\n"
+        )  # fmt: skip
+    return "\n".join(out).encode()
+
+
+def primary(count: int) -> bytes:
+    """A primary.xml with packages as dnf's repositories have them."""
+    entries = "".join(
+        f'<rpm:entry name="libneeded{number}.so.1()(64bit)"/>' for number in range(12)
+    )  # fmt: skip
+    packages = []
+    for number in range(count):
+        name, version = f"lib-package-{number}", f"1.{number % 7}.{number}"
+        packages.append(
+            f'<package type="rpm"><name>{name}</name><arch>x86_64</arch><version epoch="{number % 3}" ver="{version}"'
+            f' rel="{number % 9}.el9_{number % 5}"/><checksum type="sha256" pkgid="YES">{number:064x}</checksum>\n'
+            f"<summary>A library that does thing number {number}</summary><description>Longer text about what the\n"
+            "library does, which goes on for some lines, as descriptions do.\nAnd on.</description>\n"
+            "<packager>Example Build System</packager><url>https://example.org</url><time file=\"1\" build=\"1\"/>\n"
+            f'<size package="{100_000 + number}" installed="300000" archive="310000"/>\n'
+            f'<location href="Packages/l/{name}-{version}-{number % 9}.el9_{number % 5}.x86_64.rpm"/><format>\n'
+            "<rpm:license>MIT</rpm:license><rpm:vendor>Example</rpm:vendor><rpm:group>Unspecified</rpm:group>\n"
+            f"<rpm:sourcerpm>source-{number // 3}-{version}-{number % 9}.el9_{number % 5}.src.rpm</rpm:sourcerpm>\n"
+            f"<rpm:requires>{entries}</rpm:requires><rpm:provides><rpm:entry name=\"{name}\"/></rpm:provides>\n"
+            f"<file>/usr/bin/tool-{number}</file></format></package>\n"
+        )  # fmt: skip
+    return primary_xml(packages)
+
+
+def clock(work: Callable[[], Any], rounds: int = ROUNDS) -> float:
+    """Median CPU milliseconds of a call."""
+    samples = []
+    for _ in range(rounds):
+        started = time.process_time()
+        work()
+        samples.append((time.process_time() - started) * 1e3)
+    return median(samples)
+
+
+def deb_readers(directory: Path) -> Sheet:
+    """Packages, by everybody."""
+    sheet = Sheet(
+        f"Packages of {DEB:,} entries",
+        ("reader", "fields", "CPU ms", "times apt_pkg"),
+        f"From the plain file to strings in a list; median CPU time of {ROUNDS} rounds, python-debian once.",
+    )
+    file = directory / "Packages"
+    file.write_bytes(packages_index(DEB))
+    apt: dict[int, float | None] = {}
+    for names in ((), THREE, MANY):
+        answer = subprocess.run(
+            ["/usr/bin/python3", "-c", APT_PKG, str(file), str(ROUNDS), json.dumps(names)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        apt[len(names)] = None if answer.returncode else median([s * 1e3 for s in json.loads(answer.stdout)])
+
+    def add(reader: str, names: tuple[str, ...], spent: float | None) -> None:
+        floor = apt[len(names)]
+        ratio = f"{spent / floor:.2f}" if spent and floor else "-"
+        sheet.add(reader, str(len(names)) if names else "none", f"{spent:.0f}" if spent else "not here", ratio)
+
+    def own(names: tuple[str, ...]) -> Callable[[], Any]:
+        return lambda: list(deb_index.stanzas(streams.blocks(file, "Packages"), "Packages", names))
+
+    add("apt_pkg, passing over entries", (), apt[0])
+    for names in (THREE, MANY):
+        add("apt_pkg", names, apt[len(names)])
+        add("patchherd, stanzas", names, clock(own(names)))
+    skipped: list[Skipped] = []
+    checked = clock(lambda: list(deb_index.packages(streams.blocks(file, "Packages"), "Packages", skipped)))
+    assert not skipped
+    sheet.add("patchherd, checked packages", str(len(deb_index.FIELDS)), f"{checked:.0f}", "-")
+    add("python-debian", THREE, clock(lambda: by_python_debian(file, THREE), rounds=1))
+    return sheet
+
+
+def by_python_debian(file: Path, names: tuple[str, ...]) -> list[list[str | None]]:
+    from debian import deb822
+
+    with file.open("rb") as stream:
+        paragraphs = deb822.Packages.iter_paragraphs(stream, use_apt_pkg=False)
+        return [[paragraph.get(name) for name in names] for paragraph in paragraphs]
+
+
+def rpm_readers(directory: Path) -> Sheet:
+    """primary.xml, by createrepo_c alone and by us."""
+    import createrepo_c
+
+    sheet = Sheet(
+        f"primary.xml of {RPM:,} packages",
+        ("reader", "CPU ms", "times createrepo_c"),
+        f"From the gzipped file; median CPU time of {ROUNDS} rounds. createrepo_c's callback reads the same fields.",
+    )
+    packed, plain = directory / "primary.xml.gz", directory / "primary.xml"
+    packed.write_bytes(gzip.compress(primary(RPM), 6))
+
+    def bare(read: bool) -> None:
+        rows = []
+
+        def take(one: Any) -> None:
+            if read:
+                rows.append((one.name, one.epoch, one.version, one.release, one.arch, one.rpm_sourcerpm,
+                             one.size_package, one.obsoletes))  # fmt: skip
+
+        createrepo_c.xml_parse_primary(str(packed), pkgcb=take, do_files=False)
+
+    def own() -> None:
+        rows: list[Any] = []
+        rpm_repo.plain_xml(packed, plain, "primary", "metadata")
+        rpm_repo.packages(plain, "primary", [], rows.append)
+        assert len(rows) == RPM
+
+    floor = clock(lambda: bare(read=False))
+    for reader, spent in (
+        ("createrepo_c, an empty callback", floor),
+        ("createrepo_c, fields read", clock(lambda: bare(read=True))),
+        ("patchherd: inflated, checked, read", clock(own)),
+    ):
+        sheet.add(reader, f"{spent:.0f}", f"{spent / floor:.2f}")
+    return sheet
+
+
+def imports(directory: Path, databases: list[tuple[str, str]]) -> Sheet:
+    """Whole imports, signature and database included."""
+    sheet = Sheet(
+        "Imports from a signed repository on disk",
+        ("database", "case", "seconds", "CPU s", "SQL statements"),
+        "From the signature to stored candidates. gpgv and PostgreSQL work in processes of their own.",
+    )
+    signer = Signer()
+    for kind, url in databases:
+        database.configure(url)
+        create_schema()
+        settings = Settings(data=directory / kind, database_url=url)
+        with database.connection():
+            for ecosystem, count in (("deb", DEB), ("rpm", RPM)):
+                root = directory / f"{kind}-{ecosystem}"
+                for case, source in _cases(root, ecosystem, signer, settings, count):
+                    _import(sheet, f"{kind}", f"{ecosystem}, {count:,}: {case}", settings, source)
+            _catalogue(sheet, kind)
+        database.close_all()
+    signer.close()
+    return sheet
+
+
+def _cases(root: Path, ecosystem: str, signer: Signer, settings: Settings, count: int) -> Any:
+    """(case, source id), the repository being in that state."""
+    told = {"url": str(root), "keyring": signer.text}
+    if ecosystem == "deb":
+        told |= {"kind": "apt", "suite": SUITE, "components": ["main"], "architectures": ["amd64"]}
+        content = packages_index(count)
+        apt_repository(root, signer, content)
+    else:
+        told |= {"kind": "rpm"}
+        content = primary(count)
+        rpm_repository(root, signer, {"primary": content})
+    with database.write_transaction():
+        source = registry.add_source(settings, registry.create_view(ecosystem, ecosystem), told, any_path=True).id
+    yield "first", source
+    yield "unchanged", source
+    if ecosystem == "deb":
+        changed = content.replace(b".42-", b".43-")
+        apt_repository(root, signer, changed)
+    else:
+        rpm_repository(root, signer, {"primary": content.replace(b'42"', b'43"')}, revision=1_780_000_100)
+    yield "few changed", source
+
+
+def _import(sheet: Sheet, kind: str, case: str, settings: Settings, source: int) -> None:
+    from tests.server.queries import queries
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    with queries() as sent:
+        report = importer.import_source(settings, source)
+    assert report is not None
+    assert report["state"] == "ok", report
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    sheet.add(kind, case, f"{wall:.3f}", f"{cpu:.3f}", f"{len(sent):,}")
+
+
+def _catalogue(sheet: Sheet, kind: str) -> None:
+    view = registry.find_view("deb").id
+    catalog.forget()
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = catalog.catalog(view)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    catalog.forget()
+    tracemalloc.start()
+    catalog.catalog(view)
+    size = tracemalloc.get_traced_memory()[0] / 2**20
+    tracemalloc.stop()
+    catalog.forget()
+    sheet.add(kind, f"catalogue of {len(found.offers):,} in memory ({size:.0f} MiB)", f"{wall:.3f}", f"{cpu:.3f}", "2")
+
+
+def run() -> list[Sheet]:
+    """Three tables."""
+    with tempfile.TemporaryDirectory(prefix="patchherd-bench-") as name:
+        directory = Path(name)
+        sheets = [deb_readers(directory), rpm_readers(directory)]
+        databases = [("SQLite", f"sqlite:///{directory / 'bench.db'}")]
+        bin_dir = find_postgres()
+        server = PostgresServer(bin_dir) if bin_dir else None
+        try:
+            if server is not None:
+                server.start()
+                databases.append(("PostgreSQL", server.url(server.create_database())))
+            sheets.append(imports(directory, databases))
+        finally:
+            database.close_all()
+            if server is not None:
+                server.stop()
+    return sheets
+
+
+if __name__ == "__main__":
+    for table in run():
+        table.print()
+    sys.exit(0)
