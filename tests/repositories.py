@@ -28,11 +28,12 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 class Signer:
     """A key of its own; `text` is its armored public half."""
 
-    def __init__(self, name: str = "archive", expire: str = "never") -> None:
+    def __init__(self, name: str = "archive", expire: str = "never", options: tuple[str, ...] = ()) -> None:
         if shutil.which("gpg") is None or shutil.which("gpgv") is None:
             unavailable("gpg and gpgv")
         # The agent's socket has a path of at most 108 characters.
         self.home = Path(tempfile.mkdtemp(prefix="gpg-"))
+        self.options = options
         self._gpg("--passphrase", "", "--quick-gen-key", f"{name} <{name}@example.org>", "ed25519", "sign", expire)
         self.text = self._gpg("--armor", "--export").decode()
 
@@ -48,7 +49,7 @@ class Signer:
         return self._gpg("--armor", "--detach-sign", content=content)
 
     def _gpg(self, *arguments: str, content: bytes = b"") -> bytes:
-        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", *arguments]
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", *self.options, *arguments]
         return subprocess.run(command, input=content, check=True, capture_output=True).stdout
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import io
@@ -20,9 +21,9 @@ import pytest
 import zstandard
 from debian import deb822
 
-from patchherd.packages.views import deb_index, deb_release, rpm_repo, streams, windows_list
+from patchherd.packages.views import deb_index, deb_release, rpm_repo, signature, streams, windows_list
 from patchherd.packages.views.refusal import Refused, Skipped
-from tests.repositories import primary_package, primary_xml, stanza
+from tests.repositories import Signer, primary_package, primary_xml, stanza
 from tests.services import unavailable
 
 NAMES = (*deb_index.FIELDS, "Filename", "Depends", "Pre-Depends", "Provides", "Breaks")
@@ -287,6 +288,41 @@ def test_release_dates() -> None:
         deb_release.check_dates(until, "Release", moment, None, False)
     with pytest.raises(Refused, match="older than"):
         deb_release.check_dates(release, "Release", moment, moment, False)
+
+
+def test_the_key_of_a_signature_must_not_have_expired(tmp_path: Path) -> None:
+    then = Signer("old", "1y", ("--faked-system-time", "20200101T000000"))
+    file = tmp_path / "InRelease"
+    file.write_bytes(then.clearsign(RELEASE.encode()))
+    then.close()
+    with pytest.raises(Refused, match="the signing key has expired"):
+        signature.signed_text(file, "InRelease", then.text)
+
+
+def test_one_good_signature_of_several_is_enough(tmp_path: Path) -> None:
+    first, second = Signer("first"), Signer("second")
+    file, beside = tmp_path / "Release", tmp_path / "Release.gpg"
+    file.write_bytes(RELEASE.encode())
+    beside.write_bytes(dearmored(first.detach(RELEASE.encode())) + dearmored(second.detach(RELEASE.encode())))
+    bad = tmp_path / "bad.gpg"
+    bad.write_bytes(dearmored(first.detach(b"other")) + dearmored(second.detach(RELEASE.encode())))
+    for one in (first, second):
+        one.close()
+        assert len(signature.check_detached(file, beside, "Release", one.text)) == 40
+    with pytest.raises(Refused, match="does not fit"):
+        signature.check_detached(file, bad, "Release", first.text + second.text)
+
+
+def dearmored(text: bytes) -> bytes:
+    return base64.b64decode(b"".join(line for line in text.split(b"\n\n", 1)[1].split(b"\n") if line[:1] not in b"-="))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n***\n-----END PGP PUBLIC KEY BLOCK-----"]
+)
+def test_keyrings_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="public key"):
+        signature.read_keyring(text)
 
 
 # -- rpm -------------------------------------------------------------------------------------------------------------

@@ -128,7 +128,7 @@ def add_source(settings: Settings, view: ContentView, values: dict[str, Any], *,
 
 
 def change_source(settings: Settings, source: ViewSource, changes: dict[str, Any]) -> None:
-    """Change how a source is read; the next import reads all of it. Call it inside a write transaction."""
+    """Change how a source is read; the next import looks at all of it again. Call it inside a write transaction."""
     names = ("components", "architectures", "aliases", "keyring", "allow_unsigned", "allow_expired")
     kept = {name: getattr(source, name) for name in names} | {"kind": source.kind, "suite": source.suite}
     # The URL stays what it is, wherever it points to.

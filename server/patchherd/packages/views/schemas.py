@@ -47,7 +47,7 @@ class ViewChange(ma.Schema):
 
 
 class SourceChange(ma.Schema):
-    """What may be changed of a source; the next import then reads all of it again."""
+    """What may be changed of a source; the next import then looks at all of it again."""
 
     components = _words("apt: such as main; empty: all of the release")
     architectures = _words("apt: such as amd64")
