@@ -34,6 +34,7 @@ from patchherd.inventory import machine_api
 from patchherd.monitoring import api as monitoring
 from patchherd.monitoring import operators_api as inventories
 from patchherd.packages import api as packages
+from patchherd.packages.advisories import api as advisories
 from patchherd.packages.views import api as views
 from patchherd.settings import Settings
 from patchherd.web import site as web
@@ -88,6 +89,7 @@ def _rooms(settings: Settings) -> list[tuple[Any, dict[str, Any]]]:
         (outages.room, versioned),
         (packages.room, versioned),
         (views.room, versioned),
+        (advisories.room, versioned),
         (inventory.room, versioned),
         (machine_api.room, {"url_prefix": "/api"}),
         # Clients in the field take /api/v1 for the base of every path.

@@ -394,6 +394,33 @@ def view_list(data: Path) -> None:
     views.list_views(data)
 
 
+@main.group("advisories")
+def advisories_group() -> None:
+    """What vendors publish about flaws and their fixes."""
+
+
+@advisories_group.command("import")
+@data_option
+@click.argument("kind", type=click.Choice(["updateinfo", "osv", "usn", "csaf", "msrc", "kev"]))
+@click.argument("location", metavar="FILE|URL")
+@click.option("--name", help="Name of the feed; by default made from kind and location.")
+@click.option("--distribution", help="What updateinfo is for, as in rocky:9, where it does not say so itself.")
+def advisories_import(data: Path, kind: str, location: str, name: str | None, distribution: str | None) -> None:
+    """Import advisories from a file or URL, or updateinfo from a repository; the worker repeats it daily for URLs."""
+    from patchherd.commands import advisories
+
+    sys.exit(advisories.import_file(data, kind, location, name, distribution))
+
+
+@advisories_group.command("list")
+@data_option
+def advisories_list(data: Path) -> None:
+    """List the feeds that advisories come from."""
+    from patchherd.commands import advisories
+
+    advisories.list_feeds(data)
+
+
 @main.group("audit")
 def audit_group() -> None:
     """The record of who changed what."""

@@ -27,10 +27,12 @@ def all_models() -> list[type[database.BaseModel]]:
     from patchherd.enrollment.models import MODELS as ENROLLMENT
     from patchherd.identity.models import MODELS as IDENTITY
     from patchherd.monitoring.models import MODELS as MONITORING
+    from patchherd.packages.advisories.models import MODELS as ADVISORIES
     from patchherd.packages.models import MODELS as PACKAGES
     from patchherd.packages.views.models import MODELS as VIEWS
 
-    return [*IDENTITY, *DEVICES, *ENROLLMENT, *PACKAGES, *VIEWS, *DEPLOYMENTS, *AUTOMATION, *MONITORING]
+    packages = [*PACKAGES, *ADVISORIES, *VIEWS]
+    return [*IDENTITY, *DEVICES, *ENROLLMENT, *packages, *DEPLOYMENTS, *AUTOMATION, *MONITORING]
 
 
 def migrate(settings: Settings, target: str | None = None) -> list[str]:

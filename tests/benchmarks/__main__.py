@@ -29,6 +29,7 @@ BENCHMARKS = {
     "devices": "Device list and heartbeats",
     "inventory": "Inventory",
     "groups": "Groups",
+    "advisories": "Advisories",
     "deployment": "Deployment",
 }
 HEAD = """# Benchmarks

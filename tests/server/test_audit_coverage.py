@@ -18,6 +18,7 @@ from werkzeug.test import TestResponse
 
 from patchherd import database
 from patchherd.identity.models import AuditEntry
+from patchherd.packages.advisories.importing import define_feed
 from tests.server.api import ADMIN, PASSWORD, Api, host_headers, token_headers
 from tests.server.monitoring import Agent, inventory
 from tests.ssh_keys import ed25519
@@ -101,6 +102,10 @@ class World:
     def restore(self) -> TestResponse:
         assert self.send("DELETE", f"/devices/{self.device}").status_code == 204
         return self.send("POST", f"/devices/{self.device}/restore", {})
+
+    def feed(self) -> str:
+        with database.connection():
+            return str(define_feed("feed", "kev", "/nowhere/kev.json").name)
 
     def bootstrap(self) -> TestResponse:
         script = self.api.host("GET", "/hosts/install", self.host).text
@@ -326,6 +331,7 @@ CHANGES: dict[str, Callable[[World], TestResponse]] = {
     "PUT /api/v1/content-views/<view>/assignments": lambda w: w.send(
         "PUT", f"/content-views/{w.view}/assignments", {"devices": [w.device]}
     ),
+    "POST /api/v1/feeds/<name>/refresh": lambda w: w.send("POST", f"/feeds/{w.feed()}/refresh"),
     "POST /login": lambda w: w.api.client.post("/login", data={"username": ADMIN, "password": PASSWORD}),
     "POST /logout": lambda w: w.click("/logout"),
     "POST /enrol": lambda w: w.click("/enrol", token_name="n", life="3600"),

@@ -24,6 +24,7 @@ from patchherd import database
 from patchherd.app import create_app
 from patchherd.identity.access import PUBLIC_ENDPOINTS, declared_access
 from patchherd.settings import Settings
+from tests.server.advisories import taken
 from tests.server.api import PASSWORD, Api, host_headers, token_headers
 
 SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -194,6 +195,7 @@ def objects(api: Api, host: dict[str, Any]) -> dict[str, Any]:
     assert run.status_code == 201, run.text
     view = api.post("/content-views", {"name": name, "ecosystem": "rpm"}).json["id"]
     source = {"kind": "rpm", "url": "http://repo.example.org", "allow_unsigned": True}
+    taken("osv", "osv-dsa.json", name)
     return {
         "action_id": run.json["actions"][0],
         "run_id": run.json["profile_run_id"],
@@ -212,6 +214,8 @@ def objects(api: Api, host: dict[str, Any]) -> dict[str, Any]:
         "other_id": snapshot["id"],
         "release_id": release.json["id"],
         "file_name": "agent.zip",
+        "advisory_id": "DSA-9001-1",
+        "cve_id": "CVE-2026-1001",
         "token_id": api.enrollment_token()["id"],
         "group_id": api.post("/host-groups", {"name": name}).json["id"],
         "user_id": name,

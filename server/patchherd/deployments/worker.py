@@ -20,6 +20,7 @@ from patchherd.deployments import kinds, ledger, processes, upkeep
 from patchherd.deployments.models import Job
 from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
 from patchherd.devices import outages
+from patchherd.packages.advisories import due as advisories
 from patchherd.packages.views.importer import due_sources
 from patchherd.settings import Settings
 
@@ -33,6 +34,7 @@ STOP_SECONDS = 8
 FIRST_UPKEEP_SECONDS = 60.0
 UPKEEP_SECONDS = 24 * 3600.0
 VIEWS_SECONDS = 5.0
+FEEDS_SECONDS = 15
 
 
 def work(settings: Settings, chores: Sequence[upkeep.Chore] = ()) -> None:
@@ -66,6 +68,7 @@ def work(settings: Settings, chores: Sequence[upkeep.Chore] = ()) -> None:
     threading.Thread(target=_watch_until, args=(settings, stop), name="watch", daemon=True).start()
     threading.Thread(target=_tidy_daily, args=(chores, stop), name="upkeep", daemon=True).start()
     threading.Thread(target=_import_views, args=(settings, stop, children), name="views", daemon=True).start()
+    threading.Thread(target=_refresh_feeds, args=(stop,), name="feeds", daemon=True).start()
     consumer = queue.create_consumer(
         workers=settings.jobs, worker_type="thread", initial_delay=0.1, max_delay=0.5, backoff=1.2, periodic=True,
         check_worker_health=False,
@@ -148,6 +151,19 @@ def _import_views(settings: Settings, stop: threading.Event, children: set[subpr
                 children.discard(child)
         except Exception:
             log.exception("import of content views failed")
+
+
+def _refresh_feeds(stop: threading.Event) -> None:
+    """Import advisories that somebody asked for, or that are a day old."""
+    while not stop.wait(FEEDS_SECONDS):
+        try:
+            with database.connection():
+                if advisories.is_any_due():  # the importers are in memory only where there is something to import
+                    from patchherd.packages.advisories.importing import import_due
+
+                    import_due()
+        except Exception:
+            log.exception("refreshing feeds failed")
 
 
 def reap(settings: Settings, stopped: Set[int] = frozenset(), spared: Set[int] = frozenset()) -> None:

@@ -123,7 +123,7 @@ class Device(BaseModel):
 LISTED = (
     "deleted_at", "id", "uuid", "hostname", "friendly_name", "ip_address", "os_family", "os_id", "os_name",
     "os_version", "os_architecture", "agent_version", "approved", "reboot_required", "updated_at", "last_heartbeat",
-    "last_report", "evaluated_at", "metadata_updated", "missing", "missing_security",
+    "last_report", "evaluated_at", "metadata_updated", "missing", "missing_security", "os_version_id",
 )  # fmt: skip
 """What lists choose, sort and count by. SQLite keeps rows together with their large columns, so that going through all
 of them means reading the whole table; an index of just these is a twentieth of it. In the order of the ids, so that an

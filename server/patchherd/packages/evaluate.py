@@ -14,7 +14,7 @@ from patchherd.packages.memory import KnownItem
 from patchherd.packages.severity import Rating, rate, reboot_suggested, texts
 from patchherd.packages.versions import key
 
-RULES = 3
+RULES = 4
 """Raise it when the rules below change: every device is then evaluated anew by its next report."""
 
 Package = tuple[str, str]

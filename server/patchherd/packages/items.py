@@ -49,6 +49,7 @@ class Item(msgspec.Struct, rename="camel"):
     is_security_update: bool | None = None
     architecture: Annotated[str, msgspec.Meta(max_length=32)] | None = None
     source_repository: str | None = None
+    source_name: Annotated[str, msgspec.Meta(max_length=NAME_LENGTH)] | None = None
     origins: list[Origin] | None = None
     advisories: list[Advisory] | None = None
     held: bool | None = None

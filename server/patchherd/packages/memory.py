@@ -16,6 +16,7 @@ import msgspec
 
 from patchherd.database import db
 from patchherd.errors import invalid
+from patchherd.packages.advisories.store import learn_sources
 from patchherd.packages.items import MAX_PACKAGES, Item, decode_items
 from patchherd.packages.sets import Triple, intern
 
@@ -28,7 +29,7 @@ LONGEST = 4096
 class KnownItem:
     """What the server needs of one item."""
 
-    __slots__ = ("finding", "identity", "offer", "triple", "version_id")
+    __slots__ = ("finding", "identity", "offer", "source", "triple", "version_id")
 
     def __init__(self, item: Item) -> None:
         self.identity = (item.name, item.architecture or "")
@@ -37,6 +38,8 @@ class KnownItem:
         """What is installed: (name, architecture, version)."""
         if item.current_version and not is_update:
             self.triple = (*self.identity, item.current_version)
+        self.source = item.source_name if item.source_name and item.source_name != item.name else None
+        """The source package, when its name is another one."""
         self.version_id = 0
         """Of the interned triple; 0 as long as no transaction that interned it was committed."""
         asks = item.needs_update or item.available_version or item.broken
@@ -109,6 +112,7 @@ def version_ids(ecosystem: str, items: Iterable[KnownItem]) -> list[int]:
         return ids
     new = [item for item in items if not item.version_id]
     found = intern(ecosystem, {item.triple for item in new if item.triple})
+    learn_sources({(ecosystem, item.identity[0], item.source) for item in new if item.source})
 
     def keep() -> None:
         for item in new:

@@ -38,6 +38,7 @@ def patch_row(verdict: Verdict) -> dict[str, Any]:
         "security": verdict.security,
         "advisories": [advisory["id"] for advisory in advisories],
         "cves": sorted({cve for advisory in advisories for cve in advisory["cves"] or ()}),
+        "exploited": any(advisory.get("exploited") for advisory in advisories),
         "origin": verdict.origin,
         "kb": verdict.kb,
         "update_id": verdict.update_id or None,
@@ -62,8 +63,8 @@ def patches_of(device_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
     return out
 
 
-def _worst_first(row: dict[str, Any]) -> tuple[int, int]:
-    return VERDICTS.index(row["verdict"]), SEVERITIES.index(row["severity"])
+def _worst_first(row: dict[str, Any]) -> tuple[int, bool, int]:
+    return VERDICTS.index(row["verdict"]), not row["exploited"], SEVERITIES.index(row["severity"])
 
 
 def count_patches(rows: Iterable[dict[str, Any]]) -> dict[str, int]:

@@ -25,6 +25,8 @@ from patchherd.devices.registry import (
 from patchherd.enrollment.hashgate import GATE_COLUMNS, Gate, changes_by_report, write_gate
 from patchherd.enrollment.models import HostCredential
 from patchherd.errors import NotFound, invalid
+from patchherd.packages.advisories.rating import enrich, sources_of
+from patchherd.packages.advisories.records import distribution_of
 from patchherd.packages.evaluate import RULES, evaluate
 from patchherd.packages.items import Report, decode_report
 from patchherd.packages.memory import KnownItem, read_items, version_ids
@@ -54,6 +56,8 @@ class _Host(NamedTuple):
     id: int
     machine_id: str | None
     os_family: str | None
+    os_id: str | None
+    os_version_id: str | None
     ssh_host_keys: str
     facts: str
     missing: int | None
@@ -124,6 +128,7 @@ def receive_report(device_id: int, report: dict[str, Any] | bytes, source: str =
         return _answer(host.reported or 0, host.missing, host.missing_security)
     items = read_items(ecosystem, raw)
     findings = evaluate(ecosystem, items)
+    findings = enrich(_distribution(host, changes), findings, sources_of(items))
     missing = [finding for finding in findings if finding.verdict == "missing"]
     security = sum(finding.security for finding in missing)
     known = bool(items) or ecosystem == "windows"  # Windows lists only what is missing
@@ -220,6 +225,13 @@ def _ecosystem(told: Report, family: str | None) -> str:
         return named
     manager = (clean_text(told.package_manager, 32) or "").lower()
     return _MANAGERS.get(manager) or _FAMILY_ECOSYSTEMS.get(family or "") or "other"
+
+
+def _distribution(host: _Host, changes: dict[str, Any]) -> str | None:
+    """By the name that advisories give it; what this report does not tell is known from those before."""
+    if changes.get("os_family", host.os_family) == "windows":
+        return "windows"
+    return distribution_of(changes.get("os_id", host.os_id), changes.get("os_version_id", host.os_version_id))
 
 
 def _metadata(told: Report, moment: datetime) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from marshmallow import validate
 from patchherd.packages.patches import VERDICTS
 from patchherd.packages.severity import SEVERITIES
 
+SEVERITY_SOURCES = ("advisory", "osv", "usn", "updateinfo", "csaf", "msrc", "unrated", "none")
+"""advisory: named by the host itself; osv to msrc: advisories that were imported."""
+
 
 class Csv(ma.fields.List[str]):
     """Comma-separated values, each perhaps in quotes, as a list without blanks."""
@@ -101,10 +104,11 @@ class Patch(ma.Schema):
     verdict = ma.fields.String(validate=validate.OneOf(VERDICTS))
     reason = ma.fields.String(allow_none=True)
     severity = ma.fields.String(validate=validate.OneOf(SEVERITIES))
-    severity_source = ma.fields.String(validate=validate.OneOf(["advisory", "msrc", "unrated", "none"]))
+    severity_source = ma.fields.String(validate=validate.OneOf(SEVERITY_SOURCES))
     security = ma.fields.Boolean()
     advisories = ma.fields.List(ma.fields.String())
     cves = ma.fields.List(ma.fields.String())
+    exploited = ma.fields.Boolean(metadata={"description": "whether one of the CVEs is known to be exploited"})
     origin = ma.fields.String(allow_none=True)
     kb = ma.fields.String(allow_none=True)
     update_id = ma.fields.String(

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Which feeds are to be imported again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from patchherd.database import now
+from patchherd.packages.advisories.models import AdvisoryFeed
+
+PERIOD = timedelta(days=1)
+RETRY = timedelta(hours=1)
+"""After an import that failed or was cut off."""
+
+
+def is_any_due(moment: datetime | None = None) -> bool:
+    """Whether a feed is to be imported, or missing patches are to be rated anew after an import that was cut off."""
+    return bool(AdvisoryFeed.select().where(_due(moment) | (AdvisoryFeed.rating_due == True)).exists())  # noqa: E712
+
+
+def due_feeds(moment: datetime | None = None) -> list[AdvisoryFeed]:
+    """Feeds that somebody asked for, and those with a URL whose last import is a day old."""
+    return list(AdvisoryFeed.select().where(_due(moment)).order_by(AdvisoryFeed.requested_at, AdvisoryFeed.id))
+
+
+def _due(moment: datetime | None) -> Any:
+    moment = moment or now()
+    feed = AdvisoryFeed
+    is_open = feed.state.in_(["failed", "running"])
+    period = (feed.last_checked < moment - PERIOD) | (is_open & (feed.last_checked < moment - RETRY))
+    is_remote = feed.location.startswith("http://") | feed.location.startswith("https://")
+    return feed.requested_at.is_null(False) | (is_remote & period)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Rate missing patches anew after advisories came, changed or went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peewee import JOIN, Value, fn
+
+from patchherd.database import write_transaction
+from patchherd.devices.models import Device
+from patchherd.packages.advisories.models import AdvisoryFeed, PackageSource
+from patchherd.packages.advisories.rating import Rated, Step, advisories_of, known_exploited, rate_step
+from patchherd.packages.advisories.records import distribution_of
+from patchherd.packages.advisories.store import generation
+from patchherd.packages.models import DevicePackages, Verdict
+
+_ALIKE = (
+    Device.os_id, Device.os_version_id, Verdict.ecosystem, Verdict.package, Verdict.installed, Verdict.candidate,
+    Verdict.kb, Verdict.severity, Verdict.severity_source, Verdict.security, Verdict.advisories,
+)  # fmt: skip
+
+
+def rate_anew() -> int:
+    """Do it if an import left it to be done; the number of rows that changed.
+
+    Rows that are alike are judged once and changed together, in a short transaction each.
+    """
+    due = AdvisoryFeed.select(AdvisoryFeed.id, AdvisoryFeed.changes).where(AdvisoryFeed.rating_due == True)  # noqa: E712
+    feeds = list(due.tuples())
+    if not feeds:
+        return 0
+    groups = _groups()
+    exploited, current = known_exploited(), generation()
+    named = advisories_of({group[0] for group in groups if group[0] is not None}, current)
+    changed, recount = 0, False
+    for step, where, before, base in groups:
+        after = rate_step(base, named[step] if step is not None else None, exploited)
+        if after != before:
+            changed += _change(where, before, after, lost=step is not None and not named[step])
+            recount = recount or after.security != before.security
+    if recount:
+        _recount()
+    with write_transaction():
+        for feed, changes in feeds:
+            same = (AdvisoryFeed.id == feed) & (AdvisoryFeed.changes == changes)
+            AdvisoryFeed.update(rating_due=False).where(same).execute()
+    return changed
+
+
+Group = tuple[Step | None, tuple[Any, ...], Rated, Rated]
+"""(what to ask, values of `_ALIKE`, rating as it is, rating without what advisories added)"""
+
+
+def _groups() -> list[Group]:
+    query = (
+        Verdict.select(*_ALIKE, fn.MAX(PackageSource.source))
+        .join(Device)
+        .join(
+            PackageSource,
+            JOIN.LEFT_OUTER,
+            on=(PackageSource.name == Verdict.package) & (PackageSource.ecosystem == Verdict.ecosystem),
+        )
+        .where((Verdict.verdict != "current") & Device.deleted_at.is_null())
+        .group_by(*_ALIKE)
+    )
+    out: list[Group] = []
+    for *alike, source in query.tuples():
+        os_id, version_id, ecosystem, package, installed, candidate, kb, severity, word, security, advisories = alike
+        before = Rated(severity, word, bool(security), _text(advisories))
+        added = bool(advisories) and all("source" in advisory for advisory in advisories)
+        base, step = before, None
+        distribution = distribution_of(os_id, version_id)
+        if added or not advisories:
+            if added:
+                # Nobody remembers what the report said itself: its next one tells, and until then it is no less.
+                base = _without(before)
+            if kb or (distribution and candidate):
+                package, source = ("", "") if kb else (package, source or package)
+                step = Step(distribution or "", ecosystem, package, source, installed, candidate, kb)
+        out.append((step, tuple(alike), before, base))
+    return out
+
+
+def _without(before: Rated) -> Rated:
+    if before.severity_source in {"msrc", "none", "unrated"}:
+        return before._replace(advisories="[]")
+    return Rated("Important", "unrated", True, "[]") if before.security else Rated("Optional", "none", False, "[]")
+
+
+def _text(advisories: Any) -> str:
+    return str(Verdict.advisories.db_value(advisories))
+
+
+def _change(alike: tuple[Any, ...], before: Rated, after: Rated, lost: bool) -> int:
+    """Give the rows of a group another rating; `lost`: the next report of their devices is judged from scratch."""
+    os_id, version_id, ecosystem, package, installed, candidate, kb = alike[:7]
+    devices = Device.select(Device.id).where(_same(Device.os_id, os_id) & _same(Device.os_version_id, version_id))
+    where = (
+        (Verdict.package == package)
+        & (Verdict.ecosystem == ecosystem)
+        & _same(Verdict.installed, installed)
+        & _same(Verdict.candidate, candidate)
+        & _same(Verdict.kb, kb)
+        & (Verdict.advisories == Value(before.advisories, converter=False))
+        & (Verdict.severity == before.severity)
+        & (Verdict.severity_source == before.severity_source)
+        & Verdict.device.in_(devices)
+        & (Verdict.verdict != "current")
+    )
+    values = {
+        "severity": after.severity,
+        "severity_source": after.severity_source,
+        "security": after.security,
+        "advisories": Verdict.advisories.python_value(after.advisories),
+    }
+    with write_transaction():
+        if lost:
+            owners = Verdict.select(Verdict.device).where(where)
+            DevicePackages.update(fingerprint=b"").where(DevicePackages.device.in_(owners)).execute()
+        return int(Verdict.update(values).where(where).execute())
+
+
+def _same(field: Any, value: Any) -> Any:
+    return field.is_null() if value is None else field == value
+
+
+def _recount() -> None:
+    count = Verdict.select(fn.COUNT(Verdict.id)).where(
+        (Verdict.device == Device.id) & (Verdict.verdict == "missing") & (Verdict.security == True)  # noqa: E712
+    )
+    with write_transaction():
+        Device.update(missing_security=count).where(
+            Device.missing_security.is_null(False) & (Device.missing_security != count)
+        ).execute()
