@@ -135,28 +135,39 @@ def exposure(settings: Settings, fixes: list[Fix], moment: datetime | None = Non
     oldest = UtcField().db_value((moment or now()) - timedelta(hours=settings.stale_hours)) or 0
     out: list[Exposed] = []
     windows: list[_Alike] = []
+    plain: dict[tuple[str, str | None, tuple[int, ...]], list[int]] = {}
+    systems: dict[tuple[str | None, str | None, str | None, int], tuple[bool, str | None, dict[int, list[Fix]]]] = {}
     for alike in _fleet(oldest):
-        is_windows = alike.os_family == "windows"
-        distribution = "windows" if is_windows else distribution_of(alike.os_id, alike.os_version_id)
-        if distribution in covered and distribution not in concerned:
+        system = alike[1:5]
+        if system not in systems:
+            distribution = _distribution(alike)
+            safe = distribution in covered and distribution not in concerned
+            reason = _doubt(settings, alike.age, distribution, covered)
+            systems[system] = (safe, reason, lacking.get(distribution or "", {}))
+        safe, reason, below = systems[system]
+        if safe:
             continue
-        reason = _doubt(settings, alike.age, distribution, covered)
-        if is_windows and kbs:
+        if kbs and alike.os_family == "windows":
             windows.append(alike)
             continue
         found: tuple[int, ...] = ()
-        if alike.set_id in held and distribution in lacking:
-            below = lacking[distribution]
+        if below and alike.set_id in held:
             found = tuple([number for number in held[alike.set_id] if number in below])
-        if reason is not None:
-            out.append(Exposed(alike.devices, UNKNOWN, reason, found, ()))
-        elif found and repaired:
+        if reason is None and not found:
+            continue
+        if reason is None and repaired:
             out += _with_kernels(alike, found, held[alike.set_id or 0], versions, repaired)
-        elif found:
-            out.append(Exposed(alike.devices, EXPOSED, None, found, ()))
+        else:
+            group = (UNKNOWN if reason else EXPOSED, reason, found)
+            plain.setdefault(group, []).extend(alike.devices)
+    out += [Exposed(ids, *group, ()) for group, ids in plain.items()]
     if windows:
         out += _windows(settings, windows, fixes, covered)
     return Exposure(out, versions, lacking)
+
+
+def _distribution(alike: _Alike) -> str | None:
+    return "windows" if alike.os_family == "windows" else distribution_of(alike.os_id, alike.os_version_id)
 
 
 def _doubt(settings: Settings, age: int, distribution: str | None, covered: set[str]) -> str | None:
