@@ -82,7 +82,7 @@ class Exposure(NamedTuple):
 
 
 _SILENT, _STALE, _UNSEARCHED, _FRESH = range(4)
-# COALESCE keeps SQLite from the index of deleted_at, which nearly every row is in; "device_os_family…" has it all.
+# COALESCE keeps SQLite from the index of deleted_at, which nearly every row is in; "device_listed" has all columns.
 _ALIKE = """
 SELECT device_packages.package_set_id, os_family, os_id, os_version_id,
 CASE WHEN evaluated_at IS NULL OR missing IS NULL THEN 0 WHEN evaluated_at < {mark} THEN 1
