@@ -25,7 +25,7 @@ DEVICES = 10_000
 PACKAGES = 1_500
 ROUNDS = 300
 NOTICES = 5_000
-SETS = (500, DEVICES)
+SETS = (500, 2_000)
 CVES = {"one package": "CVE-2026-0", "20 packages": "CVE-2026-1", "every device": "CVE-2026-2"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from patchherd import database
 from patchherd.database import now
 from patchherd.devices.models import Device
-from patchherd.packages.advisories import due, importing
+from patchherd.packages.advisories import feeds, importing
 from patchherd.packages.advisories.models import AdvisoryFeed, AdvisoryFix
 from patchherd.packages.models import PackageSet
 from patchherd.packages.sets import drop_unused_sets
@@ -272,15 +272,15 @@ def test_feeds(api: Api, tmp_path: Path) -> None:
     assert (row["name"], row["state"], row["taken"], row["refused"]) == ("usn", "ok", 2, 0)
     assert row["distributions"] == ["ubuntu:22.04", "ubuntu:24.04"]
     with database.connection():
-        assert not due.is_any_due()
+        assert not feeds.is_any_due()
     answer = api.post("/feeds/usn/refresh")
     assert (answer.status_code, answer.json["requested_at"] is not None) == (202, True)
     path.write_bytes(path.read_bytes().replace(b"14.5", b"14.6"))
     with database.connection():
-        assert due.is_any_due()
+        assert feeds.is_any_due()
         [outcome] = importing.import_due()
         assert outcome.changed == 1
-        assert not due.is_any_due()
+        assert not feeds.is_any_due()
     assert api.get("/advisories/USN-9003-1").json["fixes"][0]["fixed"] == "1.18.0-6ubuntu14.6"
     assert api.post("/feeds/none/refresh").status_code == 404
     viewer = {"Authorization": f"Bearer {api.user_token('viewer')}"}
@@ -297,7 +297,7 @@ def test_remote_feeds_are_due_daily(api: Api) -> None:
             ("running", timedelta(minutes=70), True),
         ):  # fmt: skip
             AdvisoryFeed.update(state=state, last_checked=now() - age).where(AdvisoryFeed.id == feed.id).execute()
-            assert bool(due.due_feeds()) is wanted, (state, age)
+            assert bool(feeds.due_feeds()) is wanted, (state, age)
     assert api.get("/feeds").json["feeds"][0]["location"] == "https://…@feeds.example.org/kev.json"
 
 

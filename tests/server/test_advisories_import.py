@@ -22,7 +22,7 @@ import zstandard
 from flask import Flask
 
 from patchherd import database
-from patchherd.packages.advisories import importing
+from patchherd.packages.advisories import feeds, importing
 from patchherd.packages.advisories.models import Advisory, AdvisoryFragment
 from tests.server.advisories import SAMPLES, feed, stored, taken
 from tests.server.queries import queries
@@ -381,7 +381,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(tmp_path: Path, monkeypa
     places = []
     with database.connection(), queries() as seen:
         outcome = importing.import_feed(
-            importing.find_feed("usn"), lambda what, done, total: places.append(done) if what == "store" else None
+            feeds.find_feed("usn"), lambda what, done, total: places.append(done) if what == "store" else None
         )
     assert places == [40, 50]
     assert (outcome.taken, outcome.changed, outcome.error) == (50, 20, None)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from patchherd.commands.context import database_of, print_table
-from patchherd.packages.advisories import fetching, importing, views
+from patchherd.packages.advisories import feeds, fetching, importing, views
 
 REDRAW_SECONDS = 0.1
 
@@ -46,7 +46,7 @@ def _name(kind: str, location: str, distribution: str | None) -> str:
         return kind
     if kind == "osv" and not location.endswith(".zip"):
         return kind
-    stem = re.sub(r"[^A-Za-z0-9.-]+", "-", distribution or fetching.without_password(location))[-80:].strip("-")
+    stem = re.sub(r"[^A-Za-z0-9.-]+", "-", distribution or feeds.without_password(location))[-80:].strip("-")
     return f"{kind}-{stem}-{hashlib.sha256(location.encode()).hexdigest()[:6]}"
 
 

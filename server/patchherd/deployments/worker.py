@@ -20,7 +20,7 @@ from patchherd.deployments import kinds, ledger, processes, upkeep
 from patchherd.deployments.models import Job
 from patchherd.deployments.queue import open_queue, serve_queue, wake_worker
 from patchherd.devices import outages
-from patchherd.packages.advisories import due as advisories
+from patchherd.packages.advisories import feeds
 from patchherd.packages.views.importer import due_sources
 from patchherd.settings import Settings
 
@@ -158,7 +158,7 @@ def _refresh_feeds(stop: threading.Event) -> None:
     while not stop.wait(FEEDS_SECONDS):
         try:
             with database.connection():
-                if advisories.is_any_due():  # the importers are in memory only where there is something to import
+                if feeds.is_any_due():  # the importers are in memory only where there is something to import
                     from patchherd.packages.advisories.importing import import_due
 
                     import_due()

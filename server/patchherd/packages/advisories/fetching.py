@@ -126,11 +126,3 @@ def _download(url: str, path: Path, etag: str | None, last_modified: str | None,
             return Fetched(path, label, answer.headers.get("ETag"), answer.headers.get("Last-Modified"))
     except (requests.RequestException, OSError, ValueError) as exc:
         raise PatchherdError(f"{url}: {exc}") from exc
-
-
-def without_password(location: str) -> str:
-    """A location that may be shown."""
-    parts = urlsplit(location)
-    if "@" not in parts.netloc:
-        return location
-    return parts._replace(netloc=f"…@{parts.netloc.rpartition('@')[2]}").geturl()

@@ -19,10 +19,10 @@ from typing import Any
 import structlog
 
 from patchherd.database import now, write_transaction
-from patchherd.errors import Conflict, NotFound, PatchherdError, invalid
+from patchherd.errors import Conflict, PatchherdError, invalid
 from patchherd.identity import audit
 from patchherd.packages.advisories import csaf, kev, msrc, osv, updateinfo, usn
-from patchherd.packages.advisories.due import due_feeds
+from patchherd.packages.advisories.feeds import due_feeds
 from patchherd.packages.advisories.fetching import Fetched, Progress, fetched
 from patchherd.packages.advisories.models import AdvisoryFeed
 from patchherd.packages.advisories.reading import Broken, Source
@@ -72,14 +72,6 @@ class _Survey:
 
 def quiet(what: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
-
-
-def find_feed(name: str) -> AdvisoryFeed:
-    """Raises NotFound."""
-    feed = AdvisoryFeed.get_or_none(AdvisoryFeed.name == name)
-    if feed is None:
-        raise NotFound("Feed not found", f"no feed is named {name[:128]}")
-    return feed
 
 
 def define_feed(name: str, kind: str, location: str, distribution: str | None = None) -> AdvisoryFeed:

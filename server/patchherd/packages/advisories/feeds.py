@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Which feeds are to be imported again."""
+"""Feeds as the API needs them, without what imports need: found by name, shown without secrets, due or not."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from patchherd.database import now
+from patchherd.errors import NotFound
 from patchherd.packages.advisories.models import AdvisoryFeed
 
 PERIOD = timedelta(days=1)
@@ -32,3 +34,19 @@ def _due(moment: datetime | None) -> Any:
     period = (feed.last_checked < moment - PERIOD) | (is_open & (feed.last_checked < moment - RETRY))
     is_remote = feed.location.startswith("http://") | feed.location.startswith("https://")
     return feed.requested_at.is_null(False) | (is_remote & period)
+
+
+def find_feed(name: str) -> AdvisoryFeed:
+    """Raises NotFound."""
+    feed = AdvisoryFeed.get_or_none(AdvisoryFeed.name == name)
+    if feed is None:
+        raise NotFound("Feed not found", f"no feed is named {name[:128]}")
+    return feed
+
+
+def without_password(location: str) -> str:
+    """A location that may be shown."""
+    parts = urlsplit(location)
+    if "@" not in parts.netloc:
+        return location
+    return parts._replace(netloc=f"…@{parts.netloc.rpartition('@')[2]}").geturl()
