@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from flask import Flask
@@ -20,4 +21,8 @@ def create(data: str) -> Flask:
     from patchherd.app import create_app
 
     logs.configure(settings)
-    return create_app(settings)
+    app = create_app(settings)
+    # What is there now stays: looking through all of it again and again would stop a request for 30 ms now and then.
+    gc.collect()
+    gc.freeze()
+    return app
