@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from flask import Flask
 from msgspec.structs import replace
+from structlog.testing import CapturingLogger
 from werkzeug.test import TestResponse
 
 from patchherd import database
 from patchherd.app import create_app
+from patchherd.automation import agent_work
 from patchherd.automation.dispatch import close_overdue
 from patchherd.automation.models import Action
 from patchherd.database import now
@@ -214,8 +216,10 @@ def test_unknown_and_deleted_devices(api: Api, agent: Agent) -> None:
 
 
 def test_agents_without_credentials_need_the_setting_and_their_address(
-    app_settings: Settings, capfd: pytest.CaptureFixture[str]
+    app_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    heard = CapturingLogger()
+    monkeypatch.setattr(agent_work, "log", heard)
     app = create_app(replace(app_settings, agents_without_credentials=True, log_level="debug"))
     api = Api.with_admin(app)
     agent = Agent(api.client, token_of(api), "DESKTOP-1")
@@ -226,7 +230,7 @@ def test_agents_without_credentials_need_the_setting_and_their_address(
     refusal(agent.heartbeat(headers={"X-API-ID": "nobody", "X-API-KEY": "x"}), 401)
     assert [row["id"] for row in agent.heartbeat(headers={}).json["actions"]] == [queued]
     assert agent.result(queued, headers={}, status="succeeded").status_code == 200
-    assert "legacy agent without credentials" in capfd.readouterr().out
+    assert ("legacy agent without credentials",) in [call.args for call in heard.calls]
     database.close_all()
 
 

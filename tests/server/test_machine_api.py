@@ -146,9 +146,12 @@ def test_a_token_of_the_machine_api_ends(api: Api, client: FlaskClient, path: st
     assert read() == refused("Invalid or inactive token"), "also one whose secret has been verified a moment ago"
     assert api.patch(place, {"is_active": True}).status_code == 200
     assert read()[0] == 200
-    for value in (token["token_key"], token["token_secret"], f"{token['token_key']}:{token['token_secret']}"):
+    for value in (token["token_key"], token["token_secret"]):
         answer = client.get(path, headers={"Authorization": f"Bearer {value}"})
-        assert (answer.status_code, answer.json) == refused("Invalid token"), "its scheme is Basic"
+        assert (answer.status_code, answer.json) == refused("Invalid token")
+    pair = f"Bearer {token['token_key']}:{token['token_secret']}"
+    answer = client.get(path, headers={"Authorization": pair})
+    assert (answer.status_code, answer.json["error"]) == (403, "Token is not valid for enrollment"), "that is Basic's"
     assert api.delete(place).status_code == 200
     assert read() == refused("Invalid or inactive token")
 
