@@ -12,6 +12,7 @@ import pytest
 
 from patchherd import database
 from patchherd.database import now
+from patchherd.deployments.kinds import kind_of
 from patchherd.deployments.models import Deployment, DeploymentHost
 from patchherd.deployments.runner import _write_inputs
 from patchherd.devices.models import Device
@@ -160,7 +161,7 @@ def test_maintenance_that_begins_after_the_plan_is_kept_too(
     placed = api.post("/deployments", {"devices": ["web", "db"]}).json
     api.patch("/devices/web", {"maintenance": True})
     with database.connection():
-        assert _write_inputs(app_settings, Deployment.get_by_id(placed["id"]), tmp_path)
+        assert _write_inputs(app_settings, kind_of(Deployment.get_by_id(placed["id"])), tmp_path)
         rows = {host.name: (host.state, host.message) for host in DeploymentHost.select()}
     assert rows == {"web": ("skipped", "in maintenance"), "db": ("waiting", "")}
     assert b"10.0.0.1" not in (tmp_path / "inventory" / "hosts.json").read_bytes()
