@@ -43,12 +43,12 @@ function Limit-Text([string]$Text) {
     return $Text.Substring(0, $half) + "`n[... $cut characters are left out here ...]`n" + $Text.Substring($Text.Length - $half)
 }
 
-function Get-Seconds {
+function Get-EpochTime {
     return [Math]::Round(([DateTime]::UtcNow - [DateTime]'1970-01-01').TotalSeconds, 3)
 }
 
 $result = @{ exit_code = $null; already = $false; timed_out = $false; stdout = ''; stderr = ''; stdout_cut = 0; stderr_cut = 0 }
-$result.started_at = Get-Seconds
+$result.started_at = Get-EpochTime
 if ($Once -and -not (Test-FirstRun -Name $Once)) {
     $result.already = $true
 }
@@ -85,7 +85,7 @@ elseif (-not $ClaimOnly) {
     }
     Remove-Item -LiteralPath $file -Force -ErrorAction SilentlyContinue
 }
-$result.ended_at = Get-Seconds
+$result.ended_at = Get-EpochTime
 $json = ConvertTo-Json -InputObject $result -Compress
 $Ansible.Changed = -not $result.already
 $Ansible.Result = @{
