@@ -189,15 +189,18 @@ class RestApi(Api):
 
 
 class EdgeMiddleware:
-    """Runs before routing: proxy headers, `/path/` = `/path`, gzip bodies inflated within the body limit."""
+    """Around all else: proxy headers, `/path/` = `/path`, gzip bodies inflated within a limit, common headers."""
 
     def __init__(self, app: WsgiApp, settings: Settings) -> None:
         self.app = app
         self.limit = settings.max_body_bytes
+        self.sends_hsts = settings.sends_hsts
         self.proxies = [ipaddress.ip_network(proxy, strict=False) for proxy in settings.trusted_proxies]
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         self._apply_forwarded(environ)
+        secure = self.sends_hsts and environ["wsgi.url_scheme"] == "https"
+        start_response = _with_headers(start_response, HEADERS | HSTS if secure else HEADERS)
         path = environ.get("PATH_INFO", "")
         if len(path) > 1 and path.endswith("/"):
             environ["PATH_INFO"] = path.rstrip("/") or "/"
@@ -269,9 +272,20 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def _with_headers(start_response: StartResponse, headers: dict[str, str]) -> StartResponse:
+    """`start_response` that adds these to what the answer does not say itself."""
+
+    def start(status: str, own: list[tuple[str, str]], *details: Any) -> Any:
+        said = {name.lower() for name, _ in own}
+        own.extend(pair for pair in headers.items() if pair[0].lower() not in said)
+        return start_response(status, own, *details)
+
+    return start
+
+
 def _refuse(start_response: StartResponse, status: str, error: ApiError) -> list[bytes]:
     body = msgspec.json.encode(error.body())
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *HEADERS.items()])
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 
 
@@ -281,10 +295,13 @@ def install(app: Flask, settings: Settings) -> None:
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.wsgi_app = EdgeMiddleware(app.wsgi_app, settings)  # type: ignore[method-assign]
 
+    if settings.log_level == "debug":
+        _log_requests(app)
+
     @app.before_request
     def open_connection() -> None:
-        g.started = time.perf_counter()
-        if "\x00" in request.path or "%00" in request.query_string.decode("latin-1"):
+        asked = request.environ
+        if "\x00" in asked["PATH_INFO"] or "%00" in asked.get("QUERY_STRING", ""):
             raise BadRequest("Malformed address", "NUL characters are not possible")
         database.db.connect(reuse_if_open=True)
 
@@ -317,18 +334,20 @@ def install(app: Flask, settings: Settings) -> None:
         log.exception("request failed", method=request.method, path=request.path)
         return app.response_class(app.json.dumps(error_body("Internal server error")), 500, mimetype="application/json")
 
+
+def _log_requests(app: Flask) -> None:
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+
     @app.after_request
     def finish(response: Response) -> Response:
-        own = {name.lower() for name in response.headers.keys()}  # noqa: SIM118 - iterating gives pairs
-        for name, value in (HEADERS | HSTS if settings.sends_hsts and request.is_secure else HEADERS).items():
-            if name.lower() not in own:
-                response.headers.add(name, value)
         log.debug(
             "request",
             method=request.method,
             path=request.path,
             status=response.status_code,
-            ms=round((time.perf_counter() - g.get("started", time.perf_counter())) * 1000, 1),
+            ms=round((time.perf_counter() - g.started) * 1000, 1),
             client=request.remote_addr,
         )
         return response

@@ -131,6 +131,46 @@ def test_a_huge_item_is_not_remembered() -> None:
     assert not memory._memory.young["deb"]
 
 
+def test_no_host_can_speak_for_another_by_an_equal_digest() -> None:
+    memory._memory.forget()
+    mine, other = text(item("openssl", "1", "2")), text(item("openssl", "2"))
+    for body in (mine, other, mine):
+        assert meaning(memory.read_list("deb", b"the same", body).items) == meaning(memory.read_items("deb", body))
+
+
+def test_a_list_is_read_once_and_judged_by_its_ecosystem() -> None:
+    memory._memory.forget()
+    body = text(item("a", "1.10~1", "1.10"))
+    deb = memory.read_list("deb", b"digest", body)
+    assert memory.read_list("deb", b"digest", bytes(bytearray(body))) is deb
+    assert memory.read_list("rpm", b"digest", body) is not deb
+
+
+def test_only_so_much_of_lists_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "LIST_BYTES", 4000)
+    memory._memory.forget()
+    often = memory.read_list("deb", b"often", text(item("often", "1")))
+    for number in range(200):
+        memory.read_list("deb", b"%d" % number, text(*(item(f"p{number}-{one}", "1") for one in range(5))))
+        assert memory.read_list("deb", b"often", often.text) is often
+    assert sum(len(known.text) for known in memory._memory._lists.values()) == memory._memory._list_bytes <= 4000
+    huge = text(*(item(f"q{number}", "1") for number in range(100)))
+    assert memory.read_list("deb", b"huge", huge) is not memory.read_list("deb", b"huge", huge)
+
+
+def test_hosts_with_one_list_have_their_own_rows() -> None:
+    first, second = create_device("first"), create_device("second")
+    body = {"hostname": "h", "ecosystem": "deb", "packages": [item("a", "1", "2"), item("b", "1")]}
+    for device in (first, second):
+        receive_report(device.id, body)
+    receive_report(first.id, {**body, "packages": [item("a", "2"), item("b", "1")]})
+    receive_report(second.id, {**body, "metadataUpdated": None})
+    rows = verdicts.rows_of([first.id, second.id])
+    assert [row[4] for row in rows[second.id]] == ["a"]
+    assert not rows[first.id]
+    assert load_set(device_sets([second.id])[second.id]) == [("a", "", "1"), ("b", "", "1")]
+
+
 def test_ids_of_a_report_that_was_rolled_back_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     device, body = create_device("host"), {"hostname": "h", "ecosystem": "deb", "packages": [item("a", "1")]}
 

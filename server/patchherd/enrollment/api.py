@@ -10,7 +10,7 @@ from flask import Response, jsonify, request
 
 from patchherd.enrollment import bootstrap, descriptions, hashgate, hosts, schemas, scripts, signs, tokens
 from patchherd.errors import BadRequest, NotFound, Unauthorized
-from patchherd.http import Room, base_url, check_host_header, settings
+from patchherd.http import Room, base_url, check_host_header, raw_body, settings
 from patchherd.identity.access import current, public, register_basic, register_bearer, register_scheme, requires
 from patchherd.identity.permissions import ENROLLMENT_USE, HOST_REPORT
 from patchherd.identity.ratelimit import limited
@@ -231,7 +231,7 @@ def ssh_key() -> Response:
 def ping() -> Response:
     """A sign of life; with hashes of what the host would report, the answer names what the server needs in full"""
     principal = hosts.require_host(current())
-    body = signs.read_ping(request.get_data())
+    body = signs.read_ping(raw_body())
     answer: dict[str, Any] = {
         "message": "Ping successful",
         "success": True,

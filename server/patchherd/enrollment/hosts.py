@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -162,40 +162,9 @@ def enroll_many(token: EnrollmentToken, hosts: list[dict[str, Any]], settings: S
 def re_enroll(principal: Principal) -> Enrolled | None:
     """The host that already shows valid credentials of its own: it stays the same device. None without such."""
     try:
-        credential, key = _presented()
+        _, _, device_id, device_uuid, name, last_report, approved = _presented()
     except Unauthorized:
         return None
-    with write_transaction():
-        history.note(credential.device.id, "re_enrolled")
-        audit.record("host.enroll_again", "device", credential.device.uuid, credential.device.friendly_name)
-        EnrollmentToken.update(last_used_at=now()).where(EnrollmentToken.id == principal.id).execute()
-    return Enrolled(credential.device, credential.api_id, key)
-
-
-def authenticate() -> Principal | None:
-    """Scheme of hosts: X-API-ID and X-API-KEY; None when neither is there. Raises Unauthorized."""
-    if not request.headers.get("X-API-ID") and not request.headers.get("X-API-KEY"):
-        return None
-    credential, _ = _presented()
-    device = credential.device
-    return Principal("host", credential.id, device.friendly_name, _MAY_REPORT, device.id)
-
-
-def presented_key() -> str:
-    """The API key that this request carries."""
-    return request.headers.get("X-API-KEY", "")
-
-
-def _presented() -> tuple[HostCredential, str]:
-    api_id, key = request.headers.get("X-API-ID"), request.headers.get("X-API-KEY")
-    if not api_id or not key:
-        raise Unauthorized("API ID and key required")
-    statement: Prepared = getattr(view_of_request(), "patchherd_host_statement", _credential)
-    row = statement.run(api_id).fetchone()
-    if row is None or not credentials.verified.check(key, row[1]):
-        raise Unauthorized("Invalid API credentials")
-    number, _, device_id, device_uuid, name, last_report, approved = row[: len(_COLUMNS)]
-    g.host_row = time.monotonic(), row[len(_COLUMNS) :]
     device = Device(
         id=device_id,
         uuid=device_uuid,
@@ -203,7 +172,39 @@ def _presented() -> tuple[HostCredential, str]:
         last_report=Device.last_report.python_value(last_report),
         approved=bool(approved),
     )
-    return HostCredential(id=number, api_id=api_id, device=device), key
+    with write_transaction():
+        history.note(device.id, "re_enrolled")
+        audit.record("host.enroll_again", "device", device.uuid, device.friendly_name)
+        EnrollmentToken.update(last_used_at=now()).where(EnrollmentToken.id == principal.id).execute()
+    return Enrolled(device, request.headers["X-API-ID"], presented_key())
+
+
+def authenticate() -> Principal | None:
+    """Scheme of hosts: X-API-ID and X-API-KEY; None when neither is there. Raises Unauthorized."""
+    if not request.headers.get("X-API-ID") and not request.headers.get("X-API-KEY"):
+        return None
+    number, _, device_id, _, name, *_ = _presented()
+    return Principal("host", number, name, _MAY_REPORT, device_id)
+
+
+def presented_key() -> str:
+    """The API key that this request carries."""
+    return request.headers.get("X-API-KEY", "")
+
+
+def _presented() -> Sequence[Any]:
+    """`_COLUMNS` of the credential that this request shows. Raises Unauthorized."""
+    headers = request.headers
+    api_id, key = headers.get("X-API-ID"), headers.get("X-API-KEY")
+    if not api_id or not key:
+        raise Unauthorized("API ID and key required")
+    statement: Prepared = getattr(view_of_request(), "patchherd_host_statement", _credential)
+    row = statement.run(api_id).fetchone()
+    if row is None or not credentials.verified.check(key, row[1]):
+        raise Unauthorized("Invalid API credentials")
+    g.host_row = time.monotonic(), row[len(_COLUMNS) :]
+    found: Sequence[Any] = row[: len(_COLUMNS)]
+    return found
 
 
 _COLUMNS = (

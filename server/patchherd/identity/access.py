@@ -126,12 +126,13 @@ def check_grant(permissions: Iterable[str]) -> None:
 
 def view_of_request() -> Any:
     """The function that will answer this request; None when no route matches."""
-    if request.endpoint is None:
+    asked = request._get_current_object()  # type: ignore[attr-defined]
+    if asked.endpoint is None:
         return None
-    view: Any = current_app.view_functions[request.endpoint]
+    view: Any = current_app.view_functions[asked.endpoint]
     if (view_class := getattr(view, "view_class", None)) is None:
         return view
-    method = request.method.lower()
+    method = asked.method.lower()
     return getattr(view_class, method, None) or (view_class.get if method == "head" else None)
 
 

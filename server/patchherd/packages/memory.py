@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Items of reports that this process has read before.
+"""Items and lists of items that this process has read before.
 
 The hosts of a fleet send the same few thousand items over and over, and most of a changed report is what it was. So
-each item is found by its own JSON text, and is parsed, checked and judged once.
+each item is found by its own JSON text, and is parsed, checked and judged once. Hosts that were made alike and patched
+alike send the same list, and that is read once, too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ LIMIT = 50_000
 """Items that are remembered: two generations of half as many, the older one goes as a whole."""
 LONGEST = 4096
 """Bytes of an item that is worth remembering."""
+LIST_BYTES = 8 << 20
+"""Text of all lists that are remembered; the one that nobody sent for the longest time goes first."""
 
 
 class KnownItem:
@@ -53,6 +56,17 @@ _Items = dict[bytes, KnownItem]
 """By the JSON text between their braces."""
 
 
+class KnownList:
+    """A report's list of packages."""
+
+    __slots__ = ("findings", "items", "text")
+
+    def __init__(self, text: bytes, items: list[KnownItem]) -> None:
+        self.text, self.items = text, items
+        self.findings: list[Any] | None = None
+        """What follows from this list alone (see `evaluate`), once somebody has asked; nobody may change it."""
+
+
 class _Memory:
     def __init__(self) -> None:
         self._lock = Lock()
@@ -62,6 +76,26 @@ class _Memory:
     def forget(self) -> None:
         self.young: dict[str, _Items] = {}
         self.old: dict[str, _Items] = {}
+        self._lists: dict[tuple[str, bytes], KnownList] = {}
+        self._list_bytes = 0
+
+    def list_of(self, ecosystem: str, fingerprint: bytes) -> KnownList | None:
+        """The list that was kept under this fingerprint; it may be another one."""
+        with self._lock:
+            found = self._lists.pop((ecosystem, fingerprint), None) if db.obj is self._database else None
+            if found is not None:
+                self._lists[ecosystem, fingerprint] = found  # the last one now
+            return found
+
+    def keep(self, ecosystem: str, fingerprint: bytes, known: KnownList) -> None:
+        with self._lock:
+            if len(known.text) > LIST_BYTES // 4 or db.obj is not self._database:
+                return
+            replaced = self._lists.pop((ecosystem, fingerprint), None)
+            self._list_bytes += len(known.text) - (len(replaced.text) if replaced else 0)
+            self._lists[ecosystem, fingerprint] = known
+            while self._list_bytes > LIST_BYTES:
+                self._list_bytes -= len(self._lists.pop(next(iter(self._lists))).text)
 
     def of(self, ecosystem: str) -> tuple[_Items, _Items]:
         """The younger and the older items of the database in use: ids of another one mean nothing here."""
@@ -81,6 +115,15 @@ _LONGEST_ITEM = 16
 """Pieces that one item may be made of before all of it is parsed instead."""
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _parse = msgspec.json.Decoder(Item).decode
+
+
+def read_list(ecosystem: str, fingerprint: bytes, packages: bytes) -> KnownList:
+    """A report's `packages`, to be found again by any short digest. Raises BadRequest like `read_items`."""
+    known = _memory.list_of(ecosystem, fingerprint)
+    if known is None or known.text != packages:  # digests can be made equal, and no host may speak for another
+        known = KnownList(packages, read_items(ecosystem, packages))
+        _memory.keep(ecosystem, fingerprint, known)
+    return known
 
 
 def read_items(ecosystem: str, packages: bytes) -> list[KnownItem]:

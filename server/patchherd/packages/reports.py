@@ -37,7 +37,7 @@ from patchherd.packages.due import ask_for
 from patchherd.packages.evaluate import RULES, Finding, evaluate
 from patchherd.packages.items import Report, decode_report
 from patchherd.packages.linking import store_packages
-from patchherd.packages.memory import KnownItem, read_items
+from patchherd.packages.memory import KnownItem, read_list
 from patchherd.packages.models import DevicePackages
 from patchherd.packages.status import counted, status
 from patchherd.packages.views.matching import Match
@@ -154,8 +154,11 @@ def receive_report(
         changes |= status(host.missing, changes["metadata_updated"])
         _store_unchanged(host, told, changes, facts, moved)
         return _answer(host.reported or 0, host.missing, host.missing_security)
-    items = read_items(ecosystem, raw)
-    findings = evaluate(ecosystem, items)
+    known_list = read_list(ecosystem, fingerprint, raw)
+    items = known_list.items
+    if known_list.findings is None:
+        known_list.findings = evaluate(ecosystem, items)
+    findings = known_list.findings
     turn, seen = None, None
     if ecosystem == "windows":
         findings, turn = windows_reports.at_report(device_id, findings, items, changes, facts)
