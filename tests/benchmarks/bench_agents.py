@@ -91,6 +91,8 @@ def _measure_fleet(sheet: Sheet, kind: str, server: Server, environment: dict[st
     first, other = make_report(PACKAGES, "g"), [make_report(PACKAGES, f"h{number}") for number in range(ROUNDS)]
     slightly = [make_report(PACKAGES, "g", changed=20 + number) for number in range(ROUNDS)]
     processes = len(api_processes(server))
+    run_all(server.url, reports(hosts, lambda number: _own(first, number)), CONNECTIONS)
+    own = measure(server.url, [reports(hosts, lambda n, body=body: _own(body, n)) for body in slightly])  # type: ignore[misc]
     run_all(server.url, reports(hosts, lambda _: first), CONNECTIONS)
     with gunicorn("bare_parser()", server.data, processes) as bare_url:
         plain = [Call("POST", UPDATE, first, {"Content-Type": "application/json"})] * HOSTS
@@ -103,6 +105,7 @@ def _measure_fleet(sheet: Sheet, kind: str, server: Server, environment: dict[st
             server.url,
             [reports(hosts, lambda _, body=body: body) for body in slightly],  # type: ignore[misc]
         ),
+        "report, 20 packages changed, no two hosts alike": own,
         "report, all packages changed": measure(
             server.url,
             [reports(hosts, lambda _, body=body: body) for body in other],  # type: ignore[misc]
@@ -121,6 +124,11 @@ def _measure_fleet(sheet: Sheet, kind: str, server: Server, environment: dict[st
     _want_at_least(
         sheet, f"{kind}: 20 packages changed / bare", samples["report, 20 packages changed"][0] / floor[0], 0.35
     )
+
+
+def _own(report: bytes, number: int) -> bytes:
+    """The report with a package that no other host has."""
+    return report.replace(b'"lib-package-1"', b'"lib-of-host-%d"' % number)
 
 
 def _want_at_least(sheet: Sheet, what: str, value: float, limit: float) -> None:
