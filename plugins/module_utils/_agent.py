@@ -715,16 +715,78 @@ def apply_upgrades(packages, upgrades, advisories, cves):
             package = by_name[name][0]
         if package is None or rpm_version_key(version) <= rpm_version_key(package["currentVersion"]):
             continue
-        package.update(availableVersion=version, needsUpdate=True, sourceRepository=repository, advisories=[])
-        low, high, seen = rpm_version_key(package["currentVersion"]), rpm_version_key(version), set()
-        for advisory, kind, severity, (other, fixed, other_arch) in advisories:
-            if other == name and other_arch == architecture and advisory not in seen \
-                    and low < rpm_version_key(fixed) <= high:
-                seen.add(advisory)
-                package["advisories"].append({"id": advisory, "type": kind, "severity": severity,
-                                              "cves": cves.get(advisory, [])})
-        package["isSecurityUpdate"] = any(a["type"] == "security" for a in package["advisories"])
+        package.update(availableVersion=version, needsUpdate=True, sourceRepository=repository)
+        add_advisories(package, {(name, architecture): (package["currentVersion"], version)}, advisories, cves)
     return packages
+
+
+def add_advisories(package, steps, advisories, cves):
+    """Add the advisories of these steps, {(name, architecture): (version before or None, version)}, to a package."""
+    keys = {place: [version and rpm_version_key(version) for version in step] for place, step in steps.items()}
+    found = {}
+    for advisory, kind, severity, (name, fixed, architecture) in advisories:
+        if (name, architecture) in keys:
+            low, high = keys[name, architecture]
+            if (low is None or low < rpm_version_key(fixed)) and rpm_version_key(fixed) <= high:
+                found.setdefault(advisory, {"id": advisory, "type": kind, "severity": severity,
+                                            "cves": cves.get(advisory, [])})
+    package["advisories"] = list(found.values())
+    package["isSecurityUpdate"] = any(advisory["type"] == "security" for advisory in found.values())
+
+
+def parse_obsoletes(text):
+    """What replaces installed packages under another name, from `dnf list --obsoletes`.
+
+    {(name, architecture) of the installed one: [(name, architecture, version, repository) of the other]}.
+    """
+    replacing, row, new, inner = {}, [], None, False
+    for line in text.splitlines():
+        if not row:
+            if "." not in (line.split() or [""])[0]:
+                continue  # the heading
+            inner = line.startswith(" ")
+        row += line.split()  # a row that is too long for the line goes on in the next one
+        if len(row) < 3:
+            continue
+        name, _dot, architecture = row[0].rpartition(".")
+        if not inner:
+            new = (name, architecture, row[1], row[2])
+        elif new:
+            replacing.setdefault((name, architecture), []).append(new)
+        row = []
+    return replacing
+
+
+def replacements(packages, replacing):
+    """What dnf would put in the place of installed packages, from parse_obsoletes.
+
+    [(package, [(name, architecture, version, repository), …])], one entry for each name that takes a part of it.
+    What is installed itself is left out: then its update replaces the other package, and is listed.
+    """
+    native, present = platform.machine(), {package["name"] for package in packages}
+    newest = {(package["name"], package["architecture"]): package for package in packages}
+    found = []
+    for place, offered in sorted(replacing.items()):
+        best = {}
+        for row in offered:
+            fit = (row[1] == place[1], row[1] == native, row[1] == "noarch", rpm_version_key(row[2]))
+            if row[0] not in present and (row[0] not in best or fit > best[row[0]][0]):
+                best[row[0]] = fit, row
+        if place in newest and best:
+            found.append((newest[place], [best[name][1] for name in sorted(best)]))
+    return found
+
+
+def replace(package, rows, advisories, cves, secure=()):
+    """Report that these rows of `replacements` replace a package; dnf prefers that to newer versions of its own.
+
+    `secure`: names of packages that are security fixes, whatever the advisories say.
+    """
+    package.update(availableVersion=rows[0][2], needsUpdate=True, sourceRepository=rows[0][3],
+                   replacedBy=[{"name": row[0], "architecture": row[1], "version": row[2]} for row in rows])
+    add_advisories(package, {row[:2]: (None, row[2]) for row in rows}, advisories, cves)
+    if any(row[0] in secure for row in rows):
+        package["isSecurityUpdate"] = True
 
 
 def parse_repositories(text):
@@ -893,6 +955,12 @@ def apply_locks(packages, locks):
         name, version = package["name"], package.get("availableVersion")
         asked = (name, version or package["currentVersion"], package["architecture"])
         own = names.get(name, [])
+        if package.get("replacedBy"):
+            lock = lock_against(package, allowed, names, forbidden)
+            if lock:
+                package["held"] = True
+                block(package, "held", "versionlock " + lock)
+            continue
         lock = next((pattern for pattern in forbidden if version and lock_fits(pattern, *asked)), None)
         if lock:
             lock = "!" + lock
@@ -901,6 +969,54 @@ def apply_locks(packages, locks):
         if lock and package["needsUpdate"]:
             package["held"] = True
             block(package, "held", "versionlock " + lock)
+
+
+def lock_against(package, allowed, names, forbidden):
+    """The lock that keeps a package from being replaced, None without one: of its own version, or of the others."""
+    installed = package["name"], package["currentVersion"], package["architecture"]
+    fits = [pattern for pattern in allowed if lock_fits(pattern, *installed)]
+    for new in package["replacedBy"]:
+        asked = new["name"], new["version"], new["architecture"]
+        fits += ["!" + pattern for pattern in forbidden if lock_fits(pattern, *asked)]
+        locks = names.get(new["name"], [])
+        fits += [] if any(lock_fits(pattern, *asked) for pattern in locks) else locks[:1]
+    return fits[0] if fits else None
+
+
+# Run by dnf's own Python: `dnf updateinfo` tells nothing of packages that are not installed.
+ADVISORIES_OF = """
+import json, sys
+import dnf, hawkey
+kinds = {hawkey.ADVISORY_SECURITY: "security", hawkey.ADVISORY_BUGFIX: "bugfix",
+         hawkey.ADVISORY_ENHANCEMENT: "enhancement", hawkey.ADVISORY_NEWPACKAGE: "newpackage"}
+names, cachedir = json.loads(sys.argv[1])
+base = dnf.Base()
+base.conf.read()
+base.conf.substitutions.update_from_etc("/")
+if cachedir:
+    base.conf.cachedir = cachedir
+base.read_all_repos()
+base.repos.all().skip_if_unavailable = True
+base.fill_sack_from_repos_in_cache(load_system_repo=False)
+found = {}
+for package in base.sack.query(flags=hawkey.IGNORE_EXCLUDES).available().filter(name=names):
+    for advisory in package.get_advisories(hawkey.EQ | hawkey.LT):
+        cves = sorted(r.id for r in advisory.references if r.type == hawkey.REFERENCE_CVE)
+        packages = [(p.name, p.evr, p.arch) for p in advisory.packages if p.name in names]
+        found[advisory.id] = kinds.get(advisory.type, "unspecified"), advisory.severity, cves, packages
+json.dump(found, sys.stdout)
+"""
+
+
+def interpreter(program):
+    """The Python in the first line of a program, None when it is no Python script."""
+    try:
+        with open(program, "rb") as handle:
+            line = handle.readline(200)
+    except (OSError, TypeError):
+        return None
+    words = line[2:].decode("utf-8", "replace").split() if line.startswith(b"#!") else []
+    return words[0] if words and "python" in words[0] else None
 
 
 NO_EXCLUDES = ["--setopt=disable_excludes=all,*"]  # dnf 4 knows "all", dnf 5 the star
@@ -977,12 +1093,17 @@ class Dnf:
         if not good:
             updated = None
         visible, hidden = parse_upgrades(upgrades), {}
+        replaced, barred = [], []
         if good:
             hidden = self.hidden(visible)
+            replaced, barred = self.replaced(packages)
         shown = NO_EXCLUDES if hidden else []
         rows = parse_advisory_list(self.query(*(shown + ["updateinfo", "list", "--available"]))[0])
         cves = parse_advisory_cves(self.query(*(shown + ["updateinfo", "info", "--available"]))[0]) if rows else {}
         apply_upgrades(packages, visible, rows, cves)
+        told = self.advisories_of([row for _package, rows_of in replaced + barred for row in rows_of])
+        for package, rows_of in replaced:
+            replace(package, rows_of, *told)
         if os.path.exists(VERSIONLOCK):
             apply_locks(packages, parse_locks(read_text(VERSIONLOCK)))
         free = [package for package in packages if "availableVersion" not in package]
@@ -992,6 +1113,10 @@ class Dnf:
                 found = hidden.get((package["name"], package["architecture"])) or next(
                     value for key, value in hidden.items() if key[0] == package["name"])
                 block(package, *found[2:])
+        for package, rows_of in barred:
+            if "availableVersion" not in package:
+                replace(package, rows_of, *told)
+                block(package, "excluded", why_excluded(rows_of[0][0], rows_of[0][3], exclusions(repository_options())))
         self.skip([package for package in packages if package["needsUpdate"]])
         return packages, repositories, updated, self.problems
 
@@ -1030,6 +1155,39 @@ class Dnf:
             result[name, architecture] = (version, repository) + why
         return result
 
+    def replaced(self, packages):
+        """(what dnf replaces by packages of other names, what it would if the configuration did not hide those).
+
+        Both as `replacements` tells it.
+        """
+        options = repository_options()
+        if options.get("main", {}).get("obsoletes", "1").lower() in ("0", "false", "no", "off"):
+            return [], []
+        visible = replacements(packages, parse_obsoletes(self.query("list", "--obsoletes")[0]))
+        if not exclusions(options):
+            return visible, []
+        shown = replacements(packages, parse_obsoletes(self.query(*(NO_EXCLUDES + ["list", "--obsoletes"]))[0]))
+        known = [package for package, _rows in visible]
+        return visible, [entry for entry in shown if not any(entry[0] is package for package in known)]
+
+    def advisories_of(self, rows):
+        """(advisories, CVEs, names that are security fixes) of packages that are not installed: see `replace`."""
+        names = sorted({row[0] for row in rows})
+        if not names:
+            return [], {}, ()
+        cachedir = next((option.split("=", 2)[2] for option in self.dnf if option.startswith("--setopt=cachedir=")), "")
+        python = interpreter(shutil.which("dnf", path="/usr/bin:/bin:/usr/local/bin"))
+        asked = [python or "", "-c", ADVISORIES_OF, json.dumps([names, cachedir])]
+        code, out, _err = run(asked, timeout=180) if python else (1, "", "")
+        if code:  # dnf 5 is no Python program; it tells at least which of them are security fixes
+            secure = parse_obsoletes(self.query(*(NO_EXCLUDES + ["list", "--obsoletes", "--security"]))[0])
+            return [], {}, {row[0] for found in secure.values() for row in found}
+        found = json.loads(out)
+        listed = [(advisory, kind, severity, (name, re.sub("^0:", "", version), architecture))
+                  for advisory, (kind, severity, _cves, fixed) in sorted(found.items())
+                  for name, version, architecture in fixed]
+        return listed, {advisory: entry[2] for advisory, entry in found.items()}, ()
+
     def skip(self, wanted):
         """Block those of the updates that `dnf upgrade` would skip; only root is told."""
         if not wanted or os.geteuid() != 0:
@@ -1044,9 +1202,10 @@ class Dnf:
             return
         skipped, troubles = parse_skipped(out), parse_troubles(out + "\n" + err)
         for package in wanted:
-            version = skipped.get((package["name"], package["architecture"]))
-            if version is not None and rpm_version_key(version) == rpm_version_key(package["availableVersion"]):
-                block(package, "dependency", why_skipped(package["name"], version, package["architecture"], troubles))
+            for new in package.get("replacedBy") or [dict(package, version=package["availableVersion"])]:
+                version = skipped.get((new["name"], new["architecture"]))
+                if version is not None and rpm_version_key(version) == rpm_version_key(new["version"]):
+                    block(package, "dependency", why_skipped(new["name"], version, new["architecture"], troubles))
 
 
 VERSIONLOCK = "/etc/dnf/plugins/versionlock.list"

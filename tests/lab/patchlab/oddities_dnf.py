@@ -68,6 +68,21 @@ RPMS = (
     # by an older version only: dnf takes it for all that
     Rpm("odd-peaceful", "1.0", installed=True),
     Rpm("odd-grown", "1.0", header="Obsoletes: odd-peaceful\n"), Rpm("odd-grown", "2.0"),
+    # by two together; by one that cannot be installed; two by one, which is built for several architectures
+    Rpm("odd-divided", "1.0", installed=True),
+    Rpm("odd-part-with-the-longer-one-of-all-names-here", "2.0", epoch=1, header="Obsoletes: odd-divided < 2.0\n"),
+    Rpm("odd-part-two", "2.1", header="Obsoletes: odd-divided < 2.0\n"),
+    Rpm("odd-barred", "1.0", installed=True),
+    Rpm("odd-impossible", "2.0", header="Obsoletes: odd-barred < 2.0\nRequires: odd-nowhere\n"),
+    Rpm("odd-first", "1.0", installed=True), Rpm("odd-second", "1.0", NATIVE, installed=True),
+    *(Rpm("odd-merged", version, architecture, header="Obsoletes: odd-first < 2, odd-second < 2\n")
+      for version in ("2.0", "2.1") for architecture in (NATIVE, "i686")),
+    # by one of another name, and there is a newer version of its own; for two architectures
+    Rpm("odd-forked", "1.0", installed=True), Rpm("odd-forked", "1.5"),
+    Rpm("odd-successor", "0.9", header="Obsoletes: odd-forked < 2\n"),
+    *(Rpm("odd-bothold", "1.0", architecture, installed=True) for architecture in (NATIVE, "i686")),
+    *(Rpm("odd-bothnew", "1.0", architecture, header="Obsoletes: odd-bothold < 2\n")
+      for architecture in (NATIVE, "i686")),
     # both architectures; one of them; one of both got the update
     *(Rpm("odd-both", version, architecture, installed=version == "1.0")
       for version in ("1.0", "2.0") for architecture in (NATIVE, "i686")),

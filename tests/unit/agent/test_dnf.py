@@ -111,6 +111,91 @@ def test_the_newest_offer_wins_with_every_advisory_up_to_it(packages: list[dict[
     assert pick(packages, "openssl-libs", architecture="i686")["availableVersion"] == "1:3.0.7-27.el9"
 
 
+OBSOLETES = """\
+Obsoleting Packages
+bash-next.i686                                  1:6.0-1.el9                appstream
+    bash.x86_64                                 5.1.8-6.el9                @System
+bash-next.x86_64                                1:6.0-1.el9                appstream
+    bash.x86_64                                 5.1.8-6.el9                @System
+bash-next.x86_64                                1:5.9-1.el9                appstream
+    bash.x86_64                                 5.1.8-6.el9                @System
+a-part-of-bash-with-a-name-that-does-not-fit-into-its-column-any-more.noarch
+                                                0.9-1                      appstream
+    bash.x86_64                                 5.1.8-6.el9                @System
+openssl-libs.x86_64                             1:3.0.7-28.el9             baseos
+    moved.noarch                                1.0-1                      @System
+other.x86_64                                    1.0-1                      baseos
+    not-there-any-more.x86_64                   1.0-1                      @System
+"""
+LONG_NAME = "a-part-of-bash-with-a-name-that-does-not-fit-into-its-column-any-more"
+
+
+def test_what_replaces_a_package_is_reported_with_it(
+    agent: ModuleType, packages: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent.platform, "machine", lambda: "x86_64")
+    [(package, rows)] = agent.replacements(packages, agent.parse_obsoletes(OBSOLETES))
+    assert rows == [
+        (LONG_NAME, "noarch", "0.9-1", "appstream"), ("bash-next", "x86_64", "1:6.0-1.el9", "appstream"),
+    ], "one of each name: the newest, for the machine; what is installed replaces moved by its update"
+    advisories = [
+        ("A-1", "security", "Low", ("bash-next", "1:5.9-1.el9", "x86_64")),
+        ("A-2", "bugfix", None, ("bash-next", "1:6.0-1.el9", "x86_64")),
+        ("A-3", "security", "Critical", ("bash-next", "1:6.1-1.el9", "x86_64")),
+        ("A-4", "security", "Critical", ("bash-next", "1:5.9-1.el9", "i686")),
+    ]  # fmt: skip
+    agent.replace(package, rows, advisories, {"A-1": ["CVE-2026-1"]})
+    assert package == {
+        "name": "bash", "currentVersion": "5.1.8-6.el9", "architecture": "x86_64", "sourceName": "bash",
+        "availableVersion": "0.9-1", "sourceRepository": "appstream", "needsUpdate": True, "isSecurityUpdate": True,
+        "replacedBy": [{"name": LONG_NAME, "version": "0.9-1", "architecture": "noarch"},
+                       {"name": "bash-next", "version": "1:6.0-1.el9", "architecture": "x86_64"}],
+        "advisories": [{"id": "A-1", "type": "security", "severity": "Low", "cves": ["CVE-2026-1"]},
+                       {"id": "A-2", "type": "bugfix", "severity": None, "cves": []}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "Obsoleting Packages\n", "    bash.x86_64 5.1.8-6.el9 @System\n", "a.b\n", "?"])
+def test_nothing_replaces_anything_without_proof(agent: ModuleType, packages: list[dict[str, object]], text: str) -> None:
+    assert agent.replacements(packages, agent.parse_obsoletes(text)) == []
+
+
+def test_a_replacement_of_which_only_dnf_itself_knows_that_it_is_a_security_fix(
+    agent: ModuleType, packages: list[dict[str, object]]
+) -> None:
+    package = pick(packages, "bash")
+    rows = [("bash-next", "x86_64", "6.0-1", "appstream")]
+    agent.replace(package, rows, [], {}, {"other"})
+    assert package["isSecurityUpdate"] is False
+    agent.replace(package, rows, [], {}, {"bash-next"})
+    assert (package["isSecurityUpdate"], package["advisories"]) == (True, [])
+
+
+@pytest.mark.parametrize(("locks", "expected"), [
+    ("bash-0:5.1.8-6.el9.*\n", "versionlock bash-0:5.1.8-6.el9.*"),
+    ("bash\n", "versionlock bash"),
+    ("bash-0:4.0-1.*\n", None),  # of another version: dnf replaces it for all that
+    ("!bash-next-0:6.0-*\n", "versionlock !bash-next-0:6.0-*"),
+    ("bash-next-0:5.0-1.*\n", "versionlock bash-next-0:5.0-1.*"),
+    ("bash-next-0:6.0-1.*\n", None),
+    ("moved\n", None),
+])  # fmt: skip
+def test_locks_hold_what_would_be_replaced(
+    agent: ModuleType, packages: list[dict[str, object]], locks: str, expected: str | None
+) -> None:
+    package = pick(packages, "bash")
+    agent.replace(package, [("bash-next", "x86_64", "6.0-1", "appstream")], [], {})
+    agent.apply_locks(packages, agent.parse_locks(locks))
+    assert (package.get("blockedDetail"), package["needsUpdate"]) == (expected, expected is None)
+
+
+def test_only_a_python_program_has_an_interpreter(agent: ModuleType, tmp_path: Path) -> None:
+    script, binary = tmp_path / "dnf", tmp_path / "dnf5"
+    script.write_text("#!/usr/libexec/platform-python -s\n")
+    binary.write_bytes(b"\x7fELF\2\1")
+    assert agent.interpreter(str(script)) == "/usr/libexec/platform-python"
+    assert [agent.interpreter(path) for path in (str(binary), str(tmp_path / "nothing"), None)] == [None, None, None]
+
+
 def test_only_the_newest_kernel_misses_an_update(packages: list[dict[str, object]]) -> None:
     assert pick(packages, "kernel-core", currentVersion="5.14.0-70.el9")["needsUpdate"] is False
     newest = pick(packages, "kernel-core", currentVersion="5.14.0-503.el9")
