@@ -22,6 +22,8 @@ options:
   plan:
     description:
       - Transitions that are wanted on the host, each a dictionary with V(package), V(architecture) and V(candidate).
+      - V(replaced_by) names the packages of other names that are to take its place, each a dictionary with V(name), V(version)
+        and V(architecture); V(candidate) is then the version of the first one.
       - Without it, everything that the report offers is wanted, as far as O(only) and O(packages) let it.
     type: list
     elements: dict
@@ -90,7 +92,7 @@ from ansible_collections.patchherd.fleet.plugins.module_utils._selection import 
     architectures_of,
     doubts,
     native_architecture,
-    specification,
+    specifications,
 )
 
 
@@ -109,23 +111,48 @@ def _wanted(entries, plan, only, packages):
         by_name.setdefault(entry["name"], []).append(entry)
     for item in plan:
         package, candidate, architecture = item["package"], item["candidate"], item.get("architecture")
+        wanted = _versions(item.get("replaced_by")) or {package: candidate}
         instances = [
             entry
             for entry in by_name.get(package, [])
             if architecture is None or entry.get("architecture") in (None, architecture)
         ]
-        if any(entry["currentVersion"] == candidate for entry in instances):
+        if item.get("replaced_by"):
+            if not instances and _are_there(item["replaced_by"], by_name):
+                continue
+        elif any(entry["currentVersion"] == candidate for entry in instances):
             continue
         offered = [entry for entry in instances if entry.get("needsUpdate")]
-        match = next((entry for entry in offered if entry["availableVersion"] == candidate), None)
+        match = next((entry for entry in offered if _proposed(entry) == wanted), None)
         reason = ""
         if match is None:
-            reason = f"{offered[0]['availableVersion']} is offered now" if offered else "no longer offered"
+            reason = f"{_shown(offered[0])} is offered now" if offered else "no longer offered"
             if not instances:
                 reason = "not installed"
-            blocked = [entry for entry in instances if entry.get("availableVersion") == candidate]
+            blocked = [entry for entry in instances if _proposed(entry) == wanted]
             reason = next(filter(None, map(_why_blocked, blocked)), reason)
         yield match, package, candidate, reason
+
+
+def _versions(replaced_by):
+    """Return {name: version} of what replaces a package."""
+    return {new["name"]: new["version"] for new in replaced_by or []}
+
+
+def _proposed(entry):
+    """Return what the host offers for an entry of its report: {name: version}."""
+    return _versions(entry.get("replacedBy")) or {entry["name"]: entry.get("availableVersion")}
+
+
+def _shown(entry):
+    versions = _versions(entry.get("replacedBy"))
+    return ", ".join(f"{name} {version}" for name, version in versions.items()) or entry["availableVersion"]
+
+
+def _are_there(replaced_by, by_name):
+    return all(
+        any(entry["currentVersion"] == new["version"] for entry in by_name.get(new["name"], [])) for new in replaced_by
+    )
 
 
 def _why_blocked(entry):
@@ -146,15 +173,15 @@ def select_patches(report_encoded, plan=None, only="all", packages=()):
     native = native_architecture(report, architectures)
     install, left_out = {}, []
     for entry, package, candidate, reason in _wanted(entries, plan, only, packages):
-        argument = entry and specification(entry, candidate, manager, native, len(architectures[package]) == 1)
+        arguments = entry and specifications(entry, candidate, manager, native, len(architectures[package]) == 1)
         if entry and entry.get("held"):
             reason = "held on the host"
-        elif entry and not argument:
+        elif entry and not arguments:
             reason = "its name or version is malformed"
         if reason:
             left_out.append({"package": package, "candidate": candidate, "reason": reason})
         else:
-            install[argument[0]] = argument[1]
+            install.update(arguments)
     blocked, stated = doubts(report)
     if not blocked and stated and not install and (plan is None or left_out):
         blocked = "nothing to install was found, but the report is not complete: " + "; ".join(stated)

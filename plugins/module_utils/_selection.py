@@ -57,6 +57,25 @@ def specification(entry, version, manager, native, alone):
     return "%s=%s" % (name, version), name
 
 
+def replacements(entry):
+    """What takes the place of an installed package under other names: entries like it, with currentVersion the new one."""
+    return [
+        {"name": new["name"], "architecture": new.get("architecture"), "currentVersion": new["version"]}
+        for new in entry.get("replacedBy") or []
+    ]
+
+
+def specifications(entry, version, manager, native, alone):
+    """The (argument, name) pairs that bring an update; [] when something about it is malformed. See `specification`."""
+    new = replacements(entry)
+    if not new:
+        found = [specification(entry, version, manager, native, alone)]
+    else:
+        # By the very architecture that dnf has chosen: nothing is installed that would tell.
+        found = [specification(package, package["currentVersion"], manager, native, False) for package in new]
+    return found if all(found) else []
+
+
 def doubts(report):
     """(why it is unknown what the host misses or "", what else limits the truth of the report)."""
     # Packages that are installed incompletely are for the package manager to complete, and no doubt about the others.
@@ -78,29 +97,34 @@ def updates_of(report):
         blocked = entry.get("blocked")
         if not version or not (entry.get("needsUpdate") or blocked):
             continue
-        name = entry["name"]
-        argument = specification(entry, version, report["packageManager"], native, len(architectures[name]) == 1)
+        alone = len(architectures[entry["name"]]) == 1
+        arguments = specifications(entry, version, report["packageManager"], native, alone)
         advisories = entry.get("advisories") or []
         words = [_SEVERITY_WORDS.get((advisory.get("severity") or "").lower()) for advisory in advisories]
-        found.append({
-            "id": argument[0] if argument else "%s %s" % (name, version),
-            "title": "%s %s" % (name, version),
-            "name": name,
-            "package": argument[1] if argument else name,
-            "architecture": entry.get("architecture"),
-            "installed_version": entry["currentVersion"],
-            "version": version,
-            "categories": _categories(entry, advisories),
-            "severity": next((severity for severity in _SEVERITIES if severity in words), None),
-            "advisories": sorted({advisory["id"] for advisory in advisories}),
-            "cves": sorted({cve for advisory in advisories for cve in advisory.get("cves") or []}),
-            "origin": entry.get("sourceRepository"),
-            "held": bool(entry.get("held")),
-            "phased": entry.get("phased"),
-            "blocked": blocked,
-            "blocked_detail": entry.get("blockedDetail"),
-            "well_formed": argument is not None,
-        })
+        replaced = replacements(entry)
+        for number, new in enumerate(replaced or [dict(entry, currentVersion=version)]):
+            name, version = new["name"], new["currentVersion"]
+            argument = arguments[number] if arguments else None
+            found.append({
+                "id": argument[0] if argument else "%s %s" % (name, version),
+                "title": "%s %s" % (name, version),
+                "name": name,
+                "package": argument[1] if argument else name,
+                "architecture": new.get("architecture"),
+                "installed_version": entry["currentVersion"],
+                "version": version,
+                "replaces": entry["name"] if replaced else None,
+                "categories": _categories(entry, advisories),
+                "severity": next((severity for severity in _SEVERITIES if severity in words), None),
+                "advisories": sorted({advisory["id"] for advisory in advisories}),
+                "cves": sorted({cve for advisory in advisories for cve in advisory.get("cves") or []}),
+                "origin": entry.get("sourceRepository"),
+                "held": bool(entry.get("held")),
+                "phased": entry.get("phased"),
+                "blocked": blocked,
+                "blocked_detail": entry.get("blockedDetail"),
+                "well_formed": argument is not None,
+            })
     return found
 
 
@@ -113,7 +137,7 @@ def _categories(entry, advisories):
 
 def matches(update, patterns):
     """Whether one of the patterns names the update: its package (V(php*)), or one of its advisories."""
-    names = [update["name"], update["package"]] + update["advisories"]
+    names = [update["name"], update["package"], update["replaces"] or update["name"]] + update["advisories"]
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 

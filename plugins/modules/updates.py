@@ -15,8 +15,8 @@ version_added: 0.1.0
 description:
   - Installs updates on a host with C(apt) or C(dnf) as M(ansible.windows.win_updates) does on Windows, exactly those versions
     that the search has found, in one transaction.
-  - Only packages that are installed are upgraded. No package is removed, none is downgraded, and new packages come only as
-    dependencies.
+  - Only packages that are installed are upgraded. No package is removed but by one that replaces it under another name, none
+    is downgraded, and other new packages come only as dependencies.
   - Looks at the host again after an installation. An update counts as installed when its version is there, whatever the
     package manager said, and the module fails where one is not.
   - Fails where the host cannot tell what it misses, because its package metadata has never been refreshed completely.
@@ -104,10 +104,15 @@ updates:
       description: Its architecture.
       type: str
     installed_version:
-      description: The version that is installed.
+      description: The version that is installed, of the package that C(replaces) names where it does.
       type: str
     version:
       description: The version that is offered.
+      type: str
+    replaces:
+      description:
+        - The installed package that C(dnf) would replace by this one, which has another name; null for newer versions.
+        - O(accept_list) and O(reject_list) find the update by both names.
       type: str
     categories:
       description: What kind of update it is, as in O(category_names).

@@ -314,7 +314,7 @@ def test_an_rpm_repository(opened: Settings, root: Path, signer: Signer) -> None
     found = catalog.catalog(ViewSource.get_by_id(source).view_id)
     ((_, _, number),) = found.offers["node", "x86_64"]
     assert found.modules == {number: ("nodejs:18",)}
-    assert found.obsoletes == {"old-node": ((number, "node", "old-node < 2.0"),)}
+    assert found.obsoletes == {"old-node": ((number, "node", "old-node < 2.0", "x86_64"),)}
     assert catalog.details([number])[number].version == "1:2-1.el9"
     assert "which distribution it is for" in report["advisories"]["error"]
     again = run(opened, source)

@@ -33,6 +33,9 @@ def list_of_device(data: Path, reference: str, filters: dict[str, Any], as_json:
         Console().print(f"[yellow]unknown: {found['reason']}; last known rows follow[/yellow]", highlight=False)
     for problem in found["problems"]:
         Console().print(f"[yellow]{problem}[/yellow]", highlight=False)
+    for row in found["patches"]:
+        if row["replaced_by"]:
+            row["candidate"] = ", ".join(f"{new['name']} {new['version']}" for new in row["replaced_by"])
     print_table([*_OF_DEVICE], [[row[name] for name in _OF_DEVICE] for row in found["patches"]])
 
 

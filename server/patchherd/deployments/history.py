@@ -53,8 +53,8 @@ def host_page(deployment_id: int, *, offset: int, limit: int) -> list[dict[str, 
     )
     changes: dict[int, list[dict[str, Any]]] = {host.id: [] for host in hosts}
     columns = (
-        "package", "architecture", "kb", "installed", "candidate", "severity", "security", "planned", "result",
-        "message",
+        "package", "architecture", "kb", "installed", "candidate", "replaced_by", "severity", "security", "planned",
+        "result", "message",
     )  # fmt: skip
     rows = (
         DeploymentChange.select(DeploymentChange.host, *(getattr(DeploymentChange, name) for name in columns))

@@ -44,6 +44,10 @@ class LegacyPatch(ma.Schema):
     architecture = ma.fields.String(allow_none=True)
     installed_version = ma.fields.String(allow_none=True)
     latest_version = ma.fields.String(allow_none=True)
+    replaced_by = ma.fields.List(
+        ma.fields.String(),
+        metadata={"description": "packages of other names that take its place; the version is then the first one's"},
+    )
     severity = ma.fields.String()
     security = ma.fields.Boolean()
     detected_at = ma.fields.String()

@@ -76,6 +76,8 @@ class DeploymentChange(BaseModel):
     """Version before."""
     candidate = peewee.CharField(max_length=255, null=True)
     """Version wanted; for unplanned changes the version found."""
+    replaced_by = JsonField(null=True)
+    """[{"name","version","architecture"}]: packages of other names to install in its place; it goes by that."""
     severity = peewee.CharField(max_length=16, null=True)
     security = peewee.BooleanField(default=False)
     advisories = JsonField(default=list)

@@ -113,7 +113,7 @@ def _store_changes(hosts: dict[int, int], plans: list[HostPlan]) -> None:
         for how, some in ((wanted, plan.changes), (left_out, plan.nameless))
         for change in some
     ]
-    for part in chunked(changes, 13):
+    for part in chunked(changes, 14):
         DeploymentChange.insert_many(part).execute()
 
 
@@ -255,6 +255,7 @@ def details(deployment: Deployment) -> dict[str, Any]:
                 "kb": row.kb,
                 "from": row.installed,
                 "to": row.candidate,
+                "replaced_by": row.replaced_by or [],
                 "severity": row.severity,
                 "security": row.security,
                 "advisories": row.advisories,

@@ -146,17 +146,16 @@ def _why_not(settings: Settings, device: Device, rows: list[dict[str, Any]]) -> 
 
 def _is_named(patch: dict[str, Any], text: str) -> bool:
     """Whether a text means this patch."""
-    package, version, architecture = patch["package"], patch["candidate"], patch["architecture"]
+    package = patch["package"]
     if patch["kb"] and (found := _KB.search(text)):
         return patch["kb"] == f"KB{found[1]}"
     names = {package}
-    if version:
-        plain = version.partition(":")[2] or version  # file names carry no epoch
-        names |= {
-            f"{package}={version}",
-            f"{package}_{plain}_{architecture}.deb",
-            f"{package}-{plain}.{architecture}.rpm",
-        }
+    offered = [(new["name"], new["version"], new["architecture"]) for new in patch["replaced_by"]]
+    for name, version, architecture in offered or [(package, patch["candidate"], patch["architecture"])]:
+        names.add(name)
+        if version:
+            plain = version.partition(":")[2] or version  # file names carry no epoch
+            names |= {f"{name}={version}", f"{name}_{plain}_{architecture}.deb", f"{name}-{plain}.{architecture}.rpm"}
     return text in names
 
 

@@ -40,7 +40,7 @@ class Patch(kinds.Kind):
 
     def host_variables(self, is_open: Any) -> dict[int, dict[str, Any]]:
         """The transitions that are still wanted on each host."""
-        names = ("package", "architecture", "installed", "candidate", "kb")
+        names = ("package", "architecture", "installed", "candidate", "kb", "replaced_by")
         rows = (
             DeploymentChange.select(DeploymentChange.host, *(getattr(DeploymentChange, name) for name in names))
             .join(DeploymentHost)

@@ -105,21 +105,26 @@ def _selected(patch: dict[str, Any], filter_: str, packages: list[str]) -> bool:
     if filter_ == "security":
         return bool(patch["security"])
     if filter_ == "packages":
-        names = [name for name in (patch["package"], patch["kb"]) if name]
-        return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in packages)
+        names = [patch["package"], patch["kb"] or "", *(new["name"] for new in patch["replaced_by"])]
+        return any(fnmatch.fnmatchcase(name, pattern) for name in names if name for pattern in packages)
     return True
 
 
 def _change(patch: dict[str, Any]) -> dict[str, Any]:
     names = ("package", "architecture", "kb", "installed", "candidate", "severity", "security", "advisories")
-    return {name: patch[name] for name in names}
+    return {name: patch[name] for name in names} | {"replaced_by": patch["replaced_by"] or None}
 
 
 def plan_digest(plans: list[HostPlan]) -> str:
     """SHA-256 over the transitions of all hosts, independent of their order."""
     rows = sorted(
-        (plan.device.uuid, change["package"], change["architecture"] or "", change["candidate"] or change["kb"] or "")
+        (plan.device.uuid, change["package"], change["architecture"] or "", _wanted(change))
         for plan in plans
         for change in plan.changes
     )
     return hashlib.sha256(msgspec.json.encode(rows)).hexdigest()
+
+
+def _wanted(change: dict[str, Any]) -> str:
+    versions = [f"{new['name']} {new['version']}" for new in change["replaced_by"] or ()]
+    return ", ".join(versions) or change["candidate"] or change["kb"] or ""

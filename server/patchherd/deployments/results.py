@@ -88,25 +88,38 @@ def _report_identity(item: dict[str, Any]) -> Identity:
     return (item["name"], item.get("architecture") or None)
 
 
-def _offered(report: dict[str, Any]) -> dict[Identity, str | None]:
-    """What the fresh metadata offers: identity -> version; a package installed incompletely can be completed."""
+Wanted = dict[str, str | None]
+"""Package -> version: of those that replace a package, else its own newer version, by the name ""."""
+
+
+def _wanted(change: DeploymentChange) -> Wanted:
+    return {new["name"]: new["version"] for new in change.replaced_by or ()} or {"": change.candidate}
+
+
+def _proposed(item: dict[str, Any]) -> Wanted:
+    new = {new["name"]: new["version"] for new in item.get("replacedBy") or ()}
+    return new or {"": item.get("availableVersion")}
+
+
+def _offered(report: dict[str, Any]) -> dict[Identity, Wanted]:
+    """What the fresh metadata offers, by identity; a package installed incompletely can be completed."""
     packages = report.get("packages") or []
-    return {_report_identity(item): item.get("availableVersion") for item in packages if item.get("needsUpdate")} | {
-        _report_identity(item): item["currentVersion"]
+    return {_report_identity(item): _proposed(item) for item in packages if item.get("needsUpdate")} | {
+        _report_identity(item): {"": item["currentVersion"]}
         for item in packages
         if item.get("broken") and not item.get("needsUpdate")
     }
 
 
-def _blocked(report: dict[str, Any]) -> dict[tuple[Identity, str | None], str]:
-    """Why newer versions that are there cannot be installed: (identity, version) -> reason."""
-    blocked = [item for item in report.get("packages") or [] if item.get("blocked")]
+def _blocked(report: dict[str, Any]) -> dict[Identity, tuple[Wanted, str]]:
+    """What is there and cannot be installed, and why, by identity."""
     return {
-        (_report_identity(item), item.get("availableVersion")): blocked_reason(
-            str(item["blocked"]), str(item.get("blockedDetail") or "")
+        _report_identity(item): (
+            _proposed(item), blocked_reason(str(item["blocked"]), str(item.get("blockedDetail") or ""))
         )
-        for item in blocked
-    }
+        for item in report.get("packages") or []
+        if item.get("blocked")
+    }  # fmt: skip
 
 
 def _installed(report: dict[str, Any]) -> dict[Identity, list[str]]:
@@ -118,17 +131,19 @@ def _installed(report: dict[str, Any]) -> dict[Identity, list[str]]:
 
 
 def _mark_superseded(
-    host: DeploymentHost, offered: dict[Identity, str | None], blocked: dict[tuple[Identity, str | None], str]
+    host: DeploymentHost, offered: dict[Identity, Wanted], blocked: dict[Identity, tuple[Wanted, str]]
 ) -> None:
     """Planned versions that the repositories no longer offer are reported, and not replaced by others."""
     for change in host.changes.where(DeploymentChange.planned & (DeploymentChange.result == "planned")):
-        version = offered.get(_identity(change), "")
-        if (_identity(change), change.candidate) in blocked:
-            text = f"not installable: {blocked[_identity(change), change.candidate]}"
-        elif version == "":
+        found = offered.get(_identity(change))
+        barred, reason = blocked.get(_identity(change), (None, ""))
+        if barred == _wanted(change):
+            text = f"not installable: {reason}"
+        elif found is None:
             text = "no longer offered: already installed, held, or withdrawn since the plan was made"
-        elif change.candidate and version != change.candidate:
-            text = f"the repositories now offer {version}"
+        elif change.candidate and found != _wanted(change):
+            versions = (f"{name} {version}".strip() for name, version in found.items())
+            text = f"the repositories now offer {' and '.join(versions)}"
         else:
             continue
         DeploymentChange.update(result="superseded", message=text).where(DeploymentChange.id == change.id).execute()
@@ -156,8 +171,8 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
         if ecosystem == "windows":
             is_in = identity not in offered
         else:
-            is_in = change.candidate in present.get(identity, [])
-            if not is_in and change.result == "superseded":
+            is_in = _is_in(change, present)
+            if not is_in and change.result == "superseded" and not change.replaced_by:
                 wanted = key(ecosystem, change.candidate)
                 is_in = any(key(ecosystem, version) >= wanted for version in present.get(identity, []))
         if is_in:
@@ -194,6 +209,16 @@ def _judge(deployment: Deployment, host: DeploymentHost, device: Device, report:
         finish(host.id, "patched" if installed else "unchanged", "")
 
 
+def _is_in(change: DeploymentChange, present: dict[Identity, list[str]]) -> bool:
+    """Whether a rescan shows the version that was planned, or what was to replace the package, and the package gone."""
+    identity = _identity(change)
+    if not change.replaced_by:
+        return change.candidate in present.get(identity, [])
+    return identity not in present and all(
+        new["version"] in present.get((new["name"], new["architecture"]), []) for new in change.replaced_by
+    )
+
+
 def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
     """Record what else changed between the set before and now: new dependencies, say."""
     if host.package_set_before is None:
@@ -201,7 +226,9 @@ def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
     before: dict[Identity, list[str]] = {}
     for name, architecture, version in load_set(host.package_set_before):
         before.setdefault((name, architecture or None), []).append(version)
-    known = {_identity(change) for change in host.changes.where(DeploymentChange.planned)}
+    known: set[Identity] = set()
+    for change in host.changes.where(DeploymentChange.planned):
+        known |= {_identity(change)} | {(new["name"], new["architecture"]) for new in change.replaced_by or ()}
     rows = []
     for identity, versions in _installed(report).items():
         new = sorted(set(versions) - set(before.get(identity, [])))

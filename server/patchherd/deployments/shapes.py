@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import marshmallow as ma
 
+from patchherd.packages.schemas import Replacement
+
 
 class DeploymentSummary(ma.Schema):
     """`progress` is the percentage of hosts that have a result, `counts` the hosts in each state."""
@@ -37,6 +39,9 @@ class DeploymentChangeView(ma.Schema):
     kb = ma.fields.String(allow_none=True)
     from_ = ma.fields.String(data_key="from", allow_none=True)
     to = ma.fields.String(allow_none=True)
+    replaced_by = ma.fields.List(
+        ma.fields.Nested(Replacement), metadata={"description": "packages of other names to install in its place"}
+    )
     severity = ma.fields.String(allow_none=True)
     security = ma.fields.Boolean()
     advisories = ma.fields.List(ma.fields.String())

@@ -12,7 +12,7 @@ import msgspec
 from patchherd.database import json_text
 from patchherd.packages.items import Item
 from patchherd.packages.memory import KnownItem
-from patchherd.packages.reasons import blocked_reason
+from patchherd.packages.reasons import blocked_reason, replaced_reason
 from patchherd.packages.severity import Rating, rate, reboot_suggested, texts
 from patchherd.packages.versions import key
 
@@ -45,6 +45,8 @@ class Finding(NamedTuple):
     kb: str | None
     categories: str
     reboot_suggested: bool
+    replaced_by: str | None = None
+    """JSON: packages of other names that take its place, see `Verdict.replaced_by`; then the candidate is the first."""
     decided_by: str = "node"
     evidence: str | None = None
     """JSON."""
@@ -97,7 +99,7 @@ def _judge(ecosystem: str, identity: Package, installed: str | None, offered: li
     verdict, reason = "missing", None
     if candidate is None:
         reason = "the agent reports an update without naming its version"
-    elif not _is_newer(ecosystem, candidate, installed):
+    elif not best.replaced_by and not _is_newer(ecosystem, candidate, installed):
         if not wanted and not any(item.broken for item in offered):
             return None
         verdict, reason = "current", f"the agent asks for {candidate}, which is not newer than {installed}"
@@ -117,6 +119,10 @@ def _judge(ecosystem: str, identity: Package, installed: str | None, offered: li
         if verdict != "missing" or candidate is None:  # nothing newer to install: what is there has to be completed
             candidate = broken.current_version or None
         verdict, reason = "missing", _incomplete(broken)
+    renamed = best.replaced_by and candidate == best.available_version
+    replaced_by = json_text(best.replaced_by) if renamed else None
+    if replaced_by and verdict == "missing" and reason is None:
+        reason = replaced_reason(replaced_by)
     deciding = [item for item in offered if item.available_version == best.available_version]
     rating = rate(deciding) if verdict != "current" else Rating("Optional", "none", False)
     return Finding(
@@ -135,7 +141,8 @@ def _judge(ecosystem: str, identity: Package, installed: str | None, offered: li
         origin=_origin(best),
         kb=None,
         categories="[]",
-        reboot_suggested=reboot_suggested(identity[0]),
+        reboot_suggested=any(map(reboot_suggested, [identity[0], *(new.name for new in best.replaced_by or ())])),
+        replaced_by=replaced_by,
     )
 
 

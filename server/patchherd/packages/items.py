@@ -13,6 +13,7 @@ from patchherd.errors import ApiError, BadRequest, invalid
 from patchherd.packages.models import NAME_LENGTH, UPDATE_ID_LENGTH, VERSION_LENGTH
 
 MAX_PACKAGES = 10_000
+MAX_REPLACEMENTS = 50
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH)]
 Version = Annotated[str, msgspec.Meta(max_length=VERSION_LENGTH)]
@@ -39,6 +40,14 @@ class Advisory(msgspec.Struct):
     cves: list[str] | None = None
 
 
+class Replacement(msgspec.Struct, gc=False):
+    """A package of another name that takes the place of an installed one, or of a part of it."""
+
+    name: Name
+    version: Annotated[str, msgspec.Meta(min_length=1, max_length=VERSION_LENGTH)]
+    architecture: Annotated[str, msgspec.Meta(max_length=32)] | None = None
+
+
 class Item(msgspec.Struct, rename="camel"):
     """One installed package instance, or one update that Windows offers."""
 
@@ -58,6 +67,8 @@ class Item(msgspec.Struct, rename="camel"):
     blocked: str | None = None
     """Why the host's package manager does not install the newer version that it knows: a code of `reasons`."""
     blocked_detail: str | None = None
+    replaced_by: Annotated[list[Replacement], msgspec.Meta(max_length=MAX_REPLACEMENTS)] | None = None
+    """What is installed instead; the first one has the available version."""
     wua_guid: str | None = None
     wua_kb: Texts = None
     wua_severity: str | None = None

@@ -37,7 +37,8 @@ def missing_rows(
     where &= matching({**filters, "verdict": ["missing"]})
     columns = (
         Verdict.id, Verdict.package, Verdict.architecture, Verdict.kb, Verdict.ecosystem, Verdict.installed,
-        Verdict.candidate, Verdict.severity, Verdict.security, Verdict.first_seen, Device.id.alias("device_id"),
+        Verdict.candidate, Verdict.severity, Verdict.security, Verdict.first_seen, Verdict.replaced_by,
+        Device.id.alias("device_id"),
         Device.uuid, Device.hostname, Device.friendly_name, Device.ip_address, Device.os_family, Device.os_name,
     )  # fmt: skip
     query = Verdict.select(*columns).join(Device).where(where).order_by(Verdict.id).limit(BATCH)
@@ -63,6 +64,7 @@ def _row(row: Any) -> dict[str, Any]:
         "architecture": row.architecture or None,
         "installed_version": row.installed,
         "latest_version": row.candidate,
+        "replaced_by": [new["name"] for new in row.replaced_by or ()],
         "severity": row.severity,
         "security": row.security,
         "detected_at": rfc1123(row.first_seen),

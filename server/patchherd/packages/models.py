@@ -103,6 +103,8 @@ class Verdict(BaseModel):
     reason = peewee.TextField(null=True)
     decided_by = peewee.CharField(max_length=8, default="node")
     """Whose candidate it is: node (the host's own package manager), view (a content view), both."""
+    replaced_by = JsonField(null=True)
+    """[{"name","version","architecture"}]: packages of other names that take its place; the first is the candidate."""
     evidence = JsonField(null=True)
     """What host and content view say, each for itself (see `applicability.merge`); null: only the host was asked."""
     severity = peewee.CharField(max_length=16)

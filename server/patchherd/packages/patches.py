@@ -29,7 +29,7 @@ def patch_row(verdict: Verdict) -> dict[str, Any]:
     """A verdict as the API shows it."""
     return {
         "id": verdict.id,
-        **_described(verdict, verdict.advisories, verdict.categories, verdict.evidence),
+        **_described(verdict, verdict.advisories, verdict.categories, verdict.evidence, verdict.replaced_by),
         "first_seen": verdict.first_seen,
         "age_days": (now() - verdict.first_seen).days,
     }
@@ -39,11 +39,16 @@ def finding_row(finding: Finding) -> dict[str, Any]:
     """The same of a finding that is not stored, without id and age."""
     decode = msgspec.json.decode
     evidence = decode(finding.evidence) if finding.evidence else None
-    return _described(finding, decode(finding.advisories), decode(finding.categories), evidence)
+    replaced_by = decode(finding.replaced_by) if finding.replaced_by else None
+    return _described(finding, decode(finding.advisories), decode(finding.categories), evidence, replaced_by)
 
 
 def _described(
-    found: Verdict | Finding, advisories: list[dict[str, Any]], categories: list[str], evidence: dict[str, Any] | None
+    found: Verdict | Finding,
+    advisories: list[dict[str, Any]],
+    categories: list[str],
+    evidence: dict[str, Any] | None,
+    replaced_by: list[dict[str, Any]] | None,
 ) -> dict[str, Any]:
     offer = (evidence or {}).get("view") or {}
     return {
@@ -52,6 +57,7 @@ def _described(
         "architecture": found.architecture or None,
         "installed": found.installed,
         "candidate": found.candidate,
+        "replaced_by": replaced_by or [],
         "verdict": found.verdict,
         "reason": found.reason,
         "decided_by": found.decided_by,

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import msgspec
+
 HOST_REASONS = ("held", "pinned", "excluded", "module", "dependency", "esm", "phased", "hidden", "blocked")
 """What hosts say; the last one stands for what a newer agent may say."""
 VIEW_REASONS = ("wrong_release", "not_in_view", "disagree", "stale")
 """What follows from content views besides (see `applicability.merge`)."""
 WINDOWS_REASONS = ("superseded", "build", "loop", "hotfix")
 """What follows from what is known of Windows updates (see `applicability.windows`)."""
-REASONS = HOST_REASONS + VIEW_REASONS + WINDOWS_REASONS
+REPLACED = "replaced"
+"""The package goes on under another name."""
+REASONS = (*HOST_REASONS, REPLACED, *VIEW_REASONS, *WINDOWS_REASONS)
 
 DETAIL_LENGTH = 300
 
@@ -21,6 +25,12 @@ def blocked_reason(code: str, detail: str | None) -> str:
     if code not in HOST_REASONS:
         code, text = "blocked", f"{' '.join(code.split())[:32]} {text}".strip()
     return f"{code}: {text[:DETAIL_LENGTH]}" if text else code
+
+
+def replaced_reason(replaced_by: str) -> str:
+    """The reason of a verdict on a package that others replace; see `Finding.replaced_by`."""
+    named = [f"{new['name']} {new['version']}" for new in msgspec.json.decode(replaced_by)]
+    return f"{REPLACED}: by {' and '.join(named)}"
 
 
 def has_code(reason: str | None, codes: list[str]) -> bool:

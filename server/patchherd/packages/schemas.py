@@ -116,6 +116,12 @@ class DeviceName(ma.Schema):
     hostname = ma.fields.String(allow_none=True)
 
 
+class Replacement(ma.Schema):
+    name = ma.fields.String()
+    version = ma.fields.String()
+    architecture = ma.fields.String(allow_none=True)
+
+
 class Finding(ma.Schema):
     """A verdict that need not be stored."""
 
@@ -124,6 +130,10 @@ class Finding(ma.Schema):
     architecture = ma.fields.String(allow_none=True)
     installed = ma.fields.String(allow_none=True)
     candidate = ma.fields.String(allow_none=True)
+    replaced_by = ma.fields.List(
+        ma.fields.Nested(Replacement),
+        metadata={"description": "packages of other names that take its place; the candidate is then the first one's"},
+    )
     verdict = ma.fields.String(validate=validate.OneOf(VERDICTS))
     reason = ma.fields.String(
         allow_none=True, metadata={"description": "not_installable: begins with a code, CODE: detail"}

@@ -122,6 +122,8 @@ def _still_open(old: Finding, new: Finding) -> bool:
     """Whether the device has been lacking an update all along: the older candidate never got installed."""
     if (old.verdict == "current") != (new.verdict == "current"):
         return False
+    if old.replaced_by:  # it would be gone, and with it the row
+        return True
     if old.installed == new.installed or not new.installed or not old.candidate:
         return True
     return key(new.ecosystem, new.installed) < key(new.ecosystem, old.candidate)

@@ -34,7 +34,7 @@ VERDICT_CHOICES = {verdict: words.VERDICTS[verdict] for verdict in VERDICTS if v
 """Who chooses none sees what is missing."""
 _KIND_FILTERS = {"security": {"security": True}, "exploited": {"exploited": True}, "other": {"security": False}}
 
-for _name in ("reason_words", "step_words", "witness", "age"):
+for _name in ("reason_words", "step_words", "witness", "replacements", "age"):
     room.add_app_template_global(getattr(words, _name), _name)
 room.app_context_processor(lambda: {"verdict_words": words.VERDICTS, "verdict_classes": words.VERDICT_CLASSES})
 

@@ -16,6 +16,7 @@ REASONS = {
     "phased": "Offered to machines step by step",
     "hidden": "Hidden on the host",
     "blocked": "Kept back by the host",
+    "replaced": "Replaced under another name",
     "wrong_release": "For another release",
     "not_in_view": "Not in the device's content views",
     "disagree": "Host and content view disagree",
@@ -72,6 +73,11 @@ def witness(row: dict[str, Any]) -> str:
     """Who names a row's candidate."""
     view = f"content view {row['view']}" if row["view"] else "a content view"
     return {"node": "the host", "view": view, "both": f"the host and {view}"}[row["decided_by"]]
+
+
+def replacements(replaced_by: list[dict[str, Any]] | None) -> str:
+    """What takes a package's place, names and versions; empty when nothing does."""
+    return ", ".join(f"{new['name']} {new['version']}" for new in replaced_by or ())
 
 
 def age(row: dict[str, Any]) -> str:

@@ -155,7 +155,9 @@ def test_what_replaces_a_package_is_reported_with_it(
 
 
 @pytest.mark.parametrize("text", ["", "Obsoleting Packages\n", "    bash.x86_64 5.1.8-6.el9 @System\n", "a.b\n", "?"])
-def test_nothing_replaces_anything_without_proof(agent: ModuleType, packages: list[dict[str, object]], text: str) -> None:
+def test_nothing_replaces_anything_without_proof(
+    agent: ModuleType, packages: list[dict[str, object]], text: str
+) -> None:
     assert agent.replacements(packages, agent.parse_obsoletes(text)) == []
 
 

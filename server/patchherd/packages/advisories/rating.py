@@ -94,12 +94,20 @@ def _step(distribution: str | None, finding: Finding, sources: Mapping[tuple[str
     """What to ask about a finding; None when its report names advisories itself, or there is nothing to ask."""
     if finding.advisories != "[]" or not (finding.kb or (distribution and finding.candidate)):
         return None
+    if finding.replaced_by:
+        return step_to(distribution or "", finding.ecosystem, msgspec.json.decode(finding.replaced_by))
     source = sources.get((finding.package, finding.architecture)) or finding.package
     package = "" if finding.kb else finding.package
     return Step(
         distribution or "", finding.ecosystem, package, "" if finding.kb else source, finding.installed,
         finding.candidate, finding.kb,
     )  # fmt: skip
+
+
+def step_to(distribution: str, ecosystem: str, replaced_by: list[dict[str, Any]]) -> Step:
+    """What to ask about a package that another one replaces: all that the new one has ever fixed."""
+    name, version = replaced_by[0]["name"], replaced_by[0]["version"]
+    return Step(distribution, ecosystem, name, name, None, version, None)
 
 
 def rate_step(base: Rated, found: list[dict[str, Any]] | None, exploited: frozenset[str]) -> Rated:

@@ -13,7 +13,7 @@ from patchherd.database import write_transaction
 from patchherd.devices.models import Device
 from patchherd.packages import status
 from patchherd.packages.advisories.models import AdvisoryFeed, PackageSource
-from patchherd.packages.advisories.rating import Rated, Step, advisories_of, known_exploited, rate_step
+from patchherd.packages.advisories.rating import Rated, Step, advisories_of, known_exploited, rate_step, step_to
 from patchherd.packages.advisories.records import distribution_of
 from patchherd.packages.advisories.store import generation
 from patchherd.packages.evaluate import Finding
@@ -21,7 +21,7 @@ from patchherd.packages.models import DevicePackages, PackageSet, Verdict
 
 _ALIKE = (
     Device.os_id, Device.os_version_id, Verdict.ecosystem, Verdict.package, Verdict.installed, Verdict.candidate,
-    Verdict.kb, Verdict.severity, Verdict.severity_source, Verdict.security, Verdict.advisories,
+    Verdict.kb, Verdict.replaced_by, Verdict.severity, Verdict.severity_source, Verdict.security, Verdict.advisories,
 )  # fmt: skip
 
 
@@ -78,7 +78,8 @@ def _groups() -> list[Group]:
     )
     out: list[Group] = []
     for *alike, source in query.tuples():
-        os_id, version_id, ecosystem, package, installed, candidate, kb, severity, word, security, advisories = alike
+        os_id, version_id, ecosystem, package, installed, candidate, kb, replaced_by, *rated, advisories = alike
+        severity, word, security = rated
         before = Rated(severity, word, bool(security), _text(advisories))
         added = bool(advisories) and all("source" in advisory for advisory in advisories)
         base, step = before, None
@@ -87,7 +88,9 @@ def _groups() -> list[Group]:
             if added:
                 # Nobody remembers what the report said itself: its next one tells, and until then it is no less.
                 base = _without(before)
-            if kb or (distribution and candidate):
+            if replaced_by and distribution:
+                step = step_to(distribution, ecosystem, replaced_by)
+            elif kb or (distribution and candidate):
                 package, source = ("", "") if kb else (package, source or package)
                 step = Step(distribution or "", ecosystem, package, source, installed, candidate, kb)
         out.append((step, tuple(alike), before, base))
@@ -115,7 +118,7 @@ def _text(advisories: Any) -> str:
 
 def _change(alike: tuple[Any, ...], before: Rated, after: Rated, lost: bool) -> int:
     """Give the rows of a group another rating; `lost`: the next report of their devices is judged from scratch."""
-    os_id, version_id, ecosystem, package, installed, candidate, kb = alike[:7]
+    os_id, version_id, ecosystem, package, installed, candidate, kb, replaced_by = alike[:8]
     devices = Device.select(Device.id).where(_same(Device.os_id, os_id) & _same(Device.os_version_id, version_id))
     where = (
         (Verdict.package == package)
@@ -123,6 +126,7 @@ def _change(alike: tuple[Any, ...], before: Rated, after: Rated, lost: bool) -> 
         & _same(Verdict.installed, installed)
         & _same(Verdict.candidate, candidate)
         & _same(Verdict.kb, kb)
+        & _same(Verdict.replaced_by, replaced_by)
         & (Verdict.advisories == Value(before.advisories, converter=False))
         & (Verdict.severity == before.severity)
         & (Verdict.severity_source == before.severity_source)

@@ -18,6 +18,7 @@ from patchherd.packages.evaluate import Finding
 from patchherd.packages.listing import device_name
 from patchherd.packages.models import DevicePackages, PackageSet, Verdict
 from patchherd.packages.patches import patch_row, patch_state
+from patchherd.packages.reasons import replaced_reason
 from patchherd.packages.sets import load_set
 from patchherd.packages.views import catalog
 from patchherd.packages.views.catalog import Detail
@@ -152,6 +153,10 @@ def _host(row: Verdict | None) -> Iterable[Step]:
         return
     origin = f" from {said.origin}" if said.origin else ""
     reason = f" ({said.reason})" if said.reason else ""
+    if said.replaced_by:
+        named = replaced_reason(said.replaced_by)
+        yield _step("host", "package manager", f"has it {named}{origin}" + (reason if said.reason != named else ""))
+        return
     offers = f"offers {said.candidate}{origin}" if said.candidate else "asks for an update without naming a version"
     yield _step("host", "package manager", offers + reason)
 
@@ -159,7 +164,7 @@ def _host(row: Verdict | None) -> Iterable[Step]:
 def _finding(row: Verdict) -> Finding:
     """The row as a finding, in the database's form."""
     values = {name: getattr(row, name) for name in Finding._fields}
-    for name in ("advisories", "categories", "evidence"):
+    for name in ("advisories", "categories", "evidence", "replaced_by"):
         if values[name] is not None:
             values[name] = json_text(values[name])
     return Finding(**values)
@@ -183,19 +188,20 @@ def _offers(
     """Every version that the views have of it, newest first, and what becomes of it."""
     ids = [number for view in match.views for _, _, number in catalog.of_name(view, place[0])][:MAX_OFFERS]
     details = catalog.details(ids)
-    if not details:
-        return [_step("offer", "content views", "have no version of it")]
     context = context_of(match, device.facts, device.machine_id, device.metadata_updated)
     chosen = choose(one, offers.details, context) if one else None
     reasons = [(skipped.detail, skipped.reason) for skipped in chosen.skipped] if chosen else []
     considered = [offers.details[number] for _, _, number in one.newer.candidates] if one else []
-    steps = []
+    steps = [] if details else [_step("offer", "content views", "have no version of it")]
     for number in ids:
         detail = details[number]
         fate = _fate(detail, reasons, considered, chosen.detail if chosen else None, place[1])
         steps.append(_step("offer", f"content view {detail.view}", f"{_shown(detail)}: {fate}"))
-    if chosen and chosen.replaces and chosen.detail:
-        steps.append(_step("offer", f"content view {chosen.detail.view}", f"{_shown(chosen.detail)}: replaces it"))
+    for detail in chosen.replaces if chosen else ():
+        steps.append(_step("offer", f"content view {detail.view}", f"{_shown(detail)}: replaces it"))
+    for detail, reason in reasons:
+        if detail.name != place[0]:
+            steps.append(_step("offer", f"content view {detail.view}", f"{_shown(detail)}: would replace it; {reason}"))
     return steps
 
 

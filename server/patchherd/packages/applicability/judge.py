@@ -111,7 +111,7 @@ def _newer(ecosystem: str, catalogs: Sequence[Catalog], native: str, one: Known)
         other
         for catalog in catalogs
         for other in catalog.obsoletes.get(one.name, ())
-        if _obsoletes(other.relation, one)
+        if other.architecture in {one.architecture, native, "noarch"} and _obsoletes(other.relation, one)
     ]
     return Newer(tuple(newer), tuple(replacing)) if newer or replacing else None
 

@@ -15,6 +15,7 @@ from patchherd.packages.applicability.judge import Outdated
 from patchherd.packages.applicability.phasing import is_offered, share
 from patchherd.packages.evaluate import Finding
 from patchherd.packages.items import Origin
+from patchherd.packages.reasons import replaced_reason
 from patchherd.packages.severity import Rating, is_security_archive, reboot_suggested
 from patchherd.packages.versions import key
 from patchherd.packages.views.catalog import Detail
@@ -22,8 +23,8 @@ from patchherd.packages.views.catalog import Detail
 _ESM = frozenset({"UbuntuESM", "UbuntuESMApps"})
 _RELEASED_BY = frozenset({"Debian", "Ubuntu", *_ESM})
 """Publishers of whose releases each is for one version of the system only, named by its codename."""
-_WORDS = len(Finding._fields) - 2
-"""Columns of a finding that the host alone fills."""
+_WORDS = Finding._fields.index("replaced_by")
+"""Columns of a finding that the host alone fills; what replaces the package follows them where there is such."""
 
 
 class Context(NamedTuple):
@@ -60,12 +61,15 @@ class Chosen(NamedTuple):
     detail: Detail | None
     security: bool
     skipped: list[Skipped]
-    replaces: bool = False
-    """Whether it is another package that replaces this one."""
+    replaces: tuple[Detail, ...] = ()
+    """Packages of other names that take its place, one of each name; `detail` is the first. Empty: a newer version."""
 
 
 def choose(outdated: Outdated, details: Mapping[int, Detail], context: Context) -> Chosen:
     """The version that the package manager of such a device would take, and those that it passes over."""
+    replaces, not_replaced = _replacing(outdated, details, context)
+    if replaces:  # dnf prefers them to newer versions of the package itself
+        return Chosen(replaces[0], False, not_replaced, replaces)
     skipped: list[Skipped] = []
     offered = [details[number] for _, _, number in outdated.newer.candidates]
     secure = [is_security(detail) for detail in offered]
@@ -75,13 +79,26 @@ def choose(outdated: Outdated, details: Mapping[int, Detail], context: Context) 
         if reason is None:
             return Chosen(detail, any(secure[index:]), skipped)
         skipped.append(Skipped(detail, reason))
+    return Chosen(None, any(secure), skipped + not_replaced)
+
+
+def _replacing(
+    outdated: Outdated, details: Mapping[int, Detail], context: Context
+) -> tuple[tuple[Detail, ...], list[Skipped]]:
+    """The newest of each package that replaces this one, best for its architecture; and what is passed over."""
+    found: dict[str, tuple[tuple[bool, bool, bytes], Detail]] = {}
+    skipped: list[Skipped] = []
     for replacing in outdated.newer.replacing:
         detail = details[replacing.candidate]
         reason = _obstacle(detail, context, urgent=False)
-        if reason is None:
-            return Chosen(detail, False, skipped, replaces=True)
-        skipped.append(Skipped(detail, reason))
-    return Chosen(None, any(secure), skipped)
+        if reason is not None:
+            skipped.append(Skipped(detail, reason))
+            continue
+        own = detail.architecture == outdated.installed.architecture
+        rank = (own, detail.architecture != "noarch", key("rpm", detail.version))
+        if detail.name not in found or rank > found[detail.name][0]:
+            found[detail.name] = (rank, detail)
+    return tuple(found[name][1] for name in sorted(found)), skipped
 
 
 def is_security(detail: Detail) -> bool:
@@ -134,48 +151,73 @@ def merge(
 
 
 def _judge(ecosystem: str, node: Finding | None, one: Outdated, chosen: Chosen, context: Context) -> Finding:
-    evidence = {"by": context.by, "node": node and list(node[:_WORDS]), "view": _shown(chosen)}
+    evidence = {"by": context.by, "node": node and _said(node), "view": _shown(chosen)}
     if node is not None and _is_repair(node):
         return _with(node, evidence)
     detail = chosen.detail
     if detail is None:
         return _blocked(ecosystem, node, one, chosen, evidence)
     verdict, reason, decided_by = "missing", None, "view"
-    if chosen.replaces:
-        reason = f"replaced by {detail.name}"
+    replaced_by = _replaced_by(chosen.replaces)
+    if replaced_by:
+        reason = replaced_reason(replaced_by)
+    ours, theirs = _steps(one.installed.name, detail.version, replaced_by), {}
+    if node is not None and node.candidate:
+        theirs = _steps(node.package, node.candidate, node.replaced_by)
     if node is not None and node.verdict == "not_installable":
         verdict, reason, decided_by = node.verdict, node.reason, "both"
     elif node is not None and node.verdict == "missing":
-        if node.candidate == detail.version or node.candidate is None or chosen.replaces:
+        if not theirs or theirs == ours:
             reason, decided_by = node.reason or reason, "both"
-        elif not context.assigned and key(ecosystem, node.candidate) > key(ecosystem, detail.version):
+        elif not context.assigned and _lead_to(ecosystem, ours, theirs):
             # It has the repository itself, and looked later.
-            return _with(node, evidence, reason=f"disagree: content view {detail.view} offers {detail.version}")
+            return _with(node, evidence, reason=f"disagree: content view {detail.view} offers {_named(one, ours)}")
         else:
-            reason = f"disagree: the host offers {node.candidate}, content view {detail.view} {detail.version}"
-    elif chosen.replaces and context.by != "request":
-        verdict, reason = "unknown", f"{reason} {detail.version}: hosts do not report such updates"
+            shown = _named(one, theirs), _named(one, ours)
+            reason = f"disagree: the host offers {shown[0]}, content view {detail.view} {shown[1]}"
     elif context.by != "request":
-        verdict, reason = _unconfirmed(detail, context)
+        verdict, reason = _unconfirmed(detail, _named(one, ours), context)
     rating = Rating("Important", "unrated", True) if chosen.security else Rating("Optional", "none", False)
     advisories = "[]"
-    if node is not None and node.verdict != "current" and node.candidate and _leads_to(ecosystem, node, detail):
+    if node is not None and node.verdict != "current" and theirs and _lead_to(ecosystem, theirs, ours):
         advisories = node.advisories
         if node.security or not chosen.security:
             rating = Rating(node.severity, node.severity_source, node.security)
     return Finding(
         ecosystem, one.installed.name, one.installed.architecture, "", one.installed.version, detail.version, verdict,
         reason, rating.severity, rating.source, rating.security, advisories, _origin(detail), None, "[]",
-        reboot_suggested(one.installed.name), decided_by, json_text(evidence),
+        any(map(reboot_suggested, [one.installed.name, *ours])), replaced_by, decided_by, json_text(evidence),
     )  # fmt: skip
 
 
-def _leads_to(ecosystem: str, node: Finding, detail: Detail) -> bool:
-    """Whether what the host offers is on the way to that version, with all that it fixes."""
-    return key(ecosystem, node.candidate or "") <= key(ecosystem, detail.version)
+Steps = dict[str, str]
+"""Package -> version: the newer version of a package itself, or those packages that replace it."""
 
 
-def _unconfirmed(detail: Detail, context: Context) -> tuple[str, str]:
+def _steps(package: str, candidate: str, replaced_by: str | None) -> Steps:
+    if replaced_by is None:
+        return {package: candidate}
+    return {new["name"]: new["version"] for new in msgspec.json.decode(replaced_by)}
+
+
+def _named(one: Outdated, steps: Steps) -> str:
+    return " and ".join(
+        version if name == one.installed.name else f"{name} {version}" for name, version in steps.items()
+    )
+
+
+def _lead_to(ecosystem: str, steps: Steps, others: Steps) -> bool:
+    """Whether one offer is on the way to another one, with all that it fixes."""
+    same = steps.keys() == others.keys()
+    return same and all(key(ecosystem, steps[name]) <= key(ecosystem, others[name]) for name in steps)
+
+
+def _replaced_by(details: Iterable[Detail]) -> str | None:
+    rows = [{"name": new.name, "version": new.version, "architecture": new.architecture} for new in details]
+    return json_text(rows) if rows else None
+
+
+def _unconfirmed(detail: Detail, offered: str, context: Context) -> tuple[str, str]:
     """Verdict and reason where the host's package manager does not offer what its content view has."""
     published = detail.origin.get("date")
     if context.metadata is None:
@@ -183,7 +225,7 @@ def _unconfirmed(detail: Detail, context: Context) -> tuple[str, str]:
     if published and context.metadata < _moment(published):
         return "missing", f"stale: the host's metadata is of {_shown_time(context.metadata)}, before this was published"
     own = f"the host's package manager (metadata of {_shown_time(context.metadata)})"
-    return "unknown", f"disagree: content view {detail.view} offers {detail.version}, {own} does not"
+    return "unknown", f"disagree: content view {detail.view} offers {offered}, {own} does not"
 
 
 def _blocked(
@@ -203,21 +245,28 @@ def _blocked(
         ecosystem, one.installed.name, one.installed.architecture, "", one.installed.version, first.detail.version,
         "not_installable", first.reason, rating.severity, rating.source, rating.security,
         node.advisories if node else "[]", _origin(first.detail), None, "[]", reboot_suggested(one.installed.name),
-        "both" if node else "view", json_text(evidence),
+        _replaced_by([first.detail] if first.detail.name != one.installed.name else ()), "both" if node else "view",
+        json_text(evidence),
     )  # fmt: skip
 
 
 def _only_node(node: Finding, context: Context) -> Finding:
-    evidence = {"by": context.by, "node": list(node[:_WORDS]), "view": None}
+    evidence = {"by": context.by, "node": _said(node), "view": None}
     if node.verdict == "missing" and context.assigned and node.candidate and not _is_repair(node):
-        reason = f"not_in_view: the host's repositories offer {node.candidate}, its content views do not"
+        steps = _steps("", node.candidate, node.replaced_by)
+        offered = " and ".join(f"{name} {version}".strip() for name, version in steps.items())
+        reason = f"not_in_view: the host's repositories offer {offered}, its content views do not"
         return _with(node, evidence, verdict="not_installable", reason=reason)
     return _with(node, evidence)
 
 
 def _is_repair(node: Finding) -> bool:
     """A package that is to be completed, not to be updated."""
-    return node.verdict == "missing" and node.candidate == node.installed
+    return node.verdict == "missing" and node.candidate == node.installed and not node.replaced_by
+
+
+def _said(node: Finding) -> list[Any]:
+    return [*node[:_WORDS], *filter(None, [node.replaced_by])]
 
 
 def _with(node: Finding, evidence: dict[str, Any], **changes: Any) -> Finding:

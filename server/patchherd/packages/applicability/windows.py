@@ -19,7 +19,7 @@ from patchherd.packages.evaluate import Finding
 from patchherd.packages.models import NAME_LENGTH
 from patchherd.packages.severity import normalised
 
-WORDS = len(Finding._fields) - 2
+WORDS = Finding._fields.index("replaced_by")
 """Columns of a finding that the host alone fills."""
 MAX_ADDED = 500
 """Updates that only views ask for, of one device: the newest ones."""

@@ -30,6 +30,7 @@ class Replacing(NamedTuple):
     name: str
     relation: str
     """As "name < 2.0"."""
+    architecture: str
 
 
 class Catalog(NamedTuple):
@@ -150,7 +151,7 @@ def _obsoletes(view_id: int, generation: int) -> dict[str, tuple[Replacing, ...]
     if known is not None and known[0] == generation:
         return known[1]
     query = (
-        Candidate.select(Candidate.id, PackageVersion.name, Candidate.details)
+        Candidate.select(Candidate.id, PackageVersion.name, PackageVersion.architecture, Candidate.details)
         .join(PackageVersion)
         .switch(Candidate)
         .join(ViewIndex)
@@ -158,11 +159,11 @@ def _obsoletes(view_id: int, generation: int) -> dict[str, tuple[Replacing, ...]
         .where((ViewSource.view == view_id) & Candidate.details.is_null(False))
     )
     gathered: dict[str, list[Replacing]] = {}
-    for number, name, more in query.tuples().iterator():
+    for number, name, architecture, more in query.tuples().iterator():
         for relation in more.get("obsoletes", ()):
             replaced = relation.partition(" ")[0]
             if replaced != name:
-                gathered.setdefault(replaced, []).append(Replacing(number, name, relation))
+                gathered.setdefault(replaced, []).append(Replacing(number, name, relation, architecture))
     found = {name: tuple(rows) for name, rows in gathered.items()}
     with _lock:
         _replacing[db.obj, view_id] = (generation, found)
