@@ -105,6 +105,12 @@ def updates_of(report):
         for number, new in enumerate(replaced or [dict(entry, currentVersion=version)]):
             name, version = new["name"], new["currentVersion"]
             argument = arguments[number] if arguments else None
+            same = next((update for update in found if replaced and argument and update["id"] == argument[0]), None)
+            if same:  # it replaces several packages
+                same["replaces"] = sorted(set(same["replaces"] + [entry["name"]]))
+                same["blocked"], same["blocked_detail"] = same["blocked"] or blocked, (
+                    same["blocked_detail"] or entry.get("blockedDetail"))
+                continue
             found.append({
                 "id": argument[0] if argument else "%s %s" % (name, version),
                 "title": "%s %s" % (name, version),
@@ -113,7 +119,7 @@ def updates_of(report):
                 "architecture": new.get("architecture"),
                 "installed_version": entry["currentVersion"],
                 "version": version,
-                "replaces": entry["name"] if replaced else None,
+                "replaces": [entry["name"]] if replaced else [],
                 "categories": _categories(entry, advisories),
                 "severity": next((severity for severity in _SEVERITIES if severity in words), None),
                 "advisories": sorted({advisory["id"] for advisory in advisories}),
@@ -137,7 +143,7 @@ def _categories(entry, advisories):
 
 def matches(update, patterns):
     """Whether one of the patterns names the update: its package (V(php*)), or one of its advisories."""
-    names = [update["name"], update["package"], update["replaces"] or update["name"]] + update["advisories"]
+    names = [update["name"], update["package"]] + update["replaces"] + update["advisories"]
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 

@@ -80,16 +80,17 @@ updates:
       description: Its architecture.
       type: str
     installed_version:
-      description: The version that is installed, of the package that C(replaces) names where it does.
+      description: The version that is installed, of a package in C(replaces) where that names any.
       type: str
     version:
       description: The version that is offered.
       type: str
     replaces:
       description:
-        - The installed package that C(dnf) would replace by this one, which has another name; null for newer versions.
-        - O(accept_list) and O(reject_list) find the update by both names.
-      type: str
+        - The installed packages that C(dnf) would replace by this one, which has another name; empty for newer versions.
+        - O(accept_list) and O(reject_list) find the update by all these names.
+      type: list
+      elements: str
     categories:
       description: What kind of update it is, as in O(category_names).
       type: list

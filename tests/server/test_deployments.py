@@ -98,6 +98,7 @@ def test_place_shows_the_whole_plan(api: Api, fleet: Fleet) -> None:
             "kb": None,
             "from": "1-1",
             "to": "2-1",
+            "replaced_by": [],
             "severity": severity,
             "security": name == "openssl",
             "advisories": ["RLSA-openssl"] if name == "openssl" else [],

@@ -29,6 +29,7 @@ from tests.server.queries import queries
 from tests.ssh_keys import ed25519
 
 KEY_ONE, KEY_TWO = ed25519("one"), ed25519("two")
+NEW = {"name": "freenginx", "version": "1.20.0", "architecture": "x86_64"}
 NGINX = {
     "name": "nginx",
     "currentVersion": "1.18.0",
@@ -154,6 +155,12 @@ def test_the_documented_report(host: Host) -> None:
         ({"packages": [{**NGINX, "needsUpdate": "yes"}]}, "packages[0].needsUpdate"),
         ({"packages": [{**NGINX, "availableVersion": "9" * 5000}]}, "packages[0].availableVersion"),
         ({"packages": [{**NGINX, "advisories": [{"id": "A"}, {"id": 1}]}]}, "packages[0].advisories[1].id"),
+        ({"packages": [{**NGINX, "replacedBy": "x"}]}, "packages[0].replacedBy"),
+        ({"packages": [{**NGINX, "replacedBy": [{"name": "x"}]}]}, "packages[0].replacedBy[0].version"),
+        ({"packages": [{**NGINX, "replacedBy": [{**NEW, "name": ""}]}]}, "packages[0].replacedBy[0].name"),
+        ({"packages": [{**NGINX, "replacedBy": [NEW, {**NEW, "version": 2}]}]}, "packages[0].replacedBy[1].version"),
+        ({"packages": [{**NGINX, "replacedBy": [{**NEW, "version": ""}]}]}, "packages[0].replacedBy[0].version"),
+        ({"packages": [{**NGINX, "replacedBy": [NEW] * 51}]}, "packages[0].replacedBy"),
         ({"packages": [NGINX] * 10_001}, "packages"),
         ({"packages": [NGINX], "hostname": ["a"]}, "hostname"),
         ({"packages": [NGINX], "needsReboot": "maybe"}, "needsReboot"),
