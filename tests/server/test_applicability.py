@@ -476,7 +476,8 @@ def test_rpm_architectures_obsoletes_and_epochs(opened: Settings, root: Path) ->
     ) == {
         ("script", x): ("missing", "2-1.el9", ""), ("lib", x): ("missing", "2-1.el9", ""),
         ("lib", "i686"): ("missing", "3-1.el9", ""), ("up", x): ("missing", "1:1-1.el9", ""),
-        ("former", x): ("missing", "5-1.el9", "replaced: by new 5-1.el9"), ("kernel-core", x): ("missing", "6-1.el9", ""),
+        ("former", x): ("missing", "5-1.el9", "replaced: by new 5-1.el9"),
+        ("kernel-core", x): ("missing", "6-1.el9", ""),
     }  # fmt: skip
     assert rpm_answers(("former", "2.0-1", x), ("script", "2-1.el9", "noarch")) == {}
     assert rpm_answers(("former", "1-1", x), ("new", "5-1.el9", x)) == {}, "the replacement is there"

@@ -7,7 +7,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from flask import Flask
 
@@ -111,26 +110,25 @@ def test_it_is_missing_for_as_long_as_the_old_package_is_there(settings: Setting
     assert rows(device) == {}
 
 
+UPDATEINFO = """<?xml version="1.0"?>
+<updates><update from="x@example.org" status="final" type="security" version="1">
+ <id>RLSA-7</id><title>fresh</title><issued date="2026-06-01 00:00:00"/><severity>Moderate</severity>
+ <references><reference href="https://example.org/" id="CVE-2026-7" type="cve" title="CVE-2026-7"/></references>
+ <pkglist><collection short="base"><name>base</name>
+  <package name="fresh" version="0.9" release="1" epoch="0" arch="x86_64" src="fresh-0.9-1.src.rpm"/>
+ </collection></pkglist>
+</update></updates>
+"""
+
+
 def test_advisories_that_were_imported_count_by_the_new_name(settings: Settings, tmp_path: Path) -> None:
     device = add_host("web", RPM, replaced("old", new("fresh", "2-1")), osVersionId="9.4")
     assert rows(device)["old"]["severity"] == "Optional"
-    record = {
-        "schema_version": "1.6.0", "id": "RLSA-7", "modified": "2026-01-01T00:00:00Z", "upstream": ["CVE-2026-7"],
-        "severity": [{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}],
-        "affected": [{
-            "package": {"ecosystem": "Rocky Linux:9", "name": "fresh"},
-            "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "0:0.9-1"}]}],
-        }],
-    }  # fmt: skip
-    file = tmp_path / "osv.json"
-    file.write_bytes(msgspec.json.encode(record))
-    taken("osv", str(file), "osv")
-    with database.connection():
-        from patchherd.packages.advisories.rerating import rate_anew
-
-        assert rate_anew() == 1
+    file = tmp_path / "updateinfo.xml"
+    file.write_text(UPDATEINFO)
+    taken("updateinfo", str(file), "rocky", "rocky:9")
     anew = rows(device)["old"]
-    assert (anew["security"], anew["advisories"]) == (True, ["RLSA-7"])
+    assert (anew["security"], anew["severity"], anew["advisories"]) == (True, "Moderate", ["RLSA-7"])
     send(device, replaced("old", new("fresh", "2-1")), package("more"), osVersionId="9.4")
     reported = rows(device)["old"]
     assert {**reported, "age_days": 0} == {**anew, "age_days": 0}, "a report says the same"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from peewee import JOIN, Value, fn
 
-from patchherd.database import write_transaction
+from patchherd.database import json_text, write_transaction
 from patchherd.devices.models import Device
 from patchherd.packages import status
 from patchherd.packages.advisories.models import AdvisoryFeed, PackageSource
@@ -126,7 +126,7 @@ def _change(alike: tuple[Any, ...], before: Rated, after: Rated, lost: bool) -> 
         & _same(Verdict.installed, installed)
         & _same(Verdict.candidate, candidate)
         & _same(Verdict.kb, kb)
-        & _same(Verdict.replaced_by, replaced_by)
+        & _same(Verdict.replaced_by, replaced_by and Value(json_text(replaced_by), converter=False))
         & (Verdict.advisories == Value(before.advisories, converter=False))
         & (Verdict.severity == before.severity)
         & (Verdict.severity_source == before.severity_source)
