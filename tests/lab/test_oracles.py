@@ -10,22 +10,20 @@ from typing import Any
 
 import pytest
 
+from patchherd.packages.versions import key
 from tests.lab.patchlab import Host, oddities, oddities_apt, oddities_dnf
 from tests.lab.product import Product
 
 Update = tuple[str, str, str, str]
 """(name, architecture, installed version, candidate)"""
 
-REPLACED = "replaced"
 LISTED_NEVERTHELESS = {"held", "dependency", "phased"}
 """Reasons of updates that apt and dnf list though they would keep them back."""
 APT_ACCEPTED = {
     oddities_apt.REBUILT: "built anew in the same version: apt would install it again, and nothing in it is newer",
 }
-DNF_OBSOLETES = {
-    name: f"dnf replaces {old} by it: that is no newer version of {name}, which is not installed"
-    for old, name in oddities_dnf.OBSOLETED.items()
-    if name not in oddities_dnf.UPGRADABLE
+DNF_TWICE = {
+    "odd-forked": "dnf lists a newer version, too, and replaces it nevertheless: one row tells what dnf does",
 }
 DNF_FOREIGN = {
     "odd-becameboth": "was noarch, and is built for two architectures now: dnf lists both, and installs the host's own",
@@ -44,14 +42,23 @@ def differences(server: Iterable[Any], host: Iterable[Any]) -> list[str]:
 def updates_of(rows: Iterable[dict[str, Any]], *, security: bool = False) -> set[Update]:
     """Newer versions of what is installed; also those that the host's package manager lists but would not install."""
     found = [row for row in rows if row["verdict"] == "missing" or _code(row) in LISTED_NEVERTHELESS]
-    updates = [row for row in found if _code(row) != REPLACED and (row["security"] or not security)]
+    updates = [row for row in found if not row["replaced_by"] and (row["security"] or not security)]
     return {(row["package"], row["architecture"], row["installed"], row["candidate"]) for row in updates}
 
 
-def replaced_in(rows: Iterable[dict[str, Any]]) -> set[tuple[str, str, str]]:
-    """(name, the package that replaces it, its version) as content views have it: the agent does not see it."""
-    found = [row for row in rows if row["verdict"] in {"missing", "unknown"} and _code(row) == REPLACED]
-    return {(row["package"], row["reason"].split()[2].rstrip(":"), row["candidate"]) for row in found}
+Replaced = set[tuple[str, str, str]]
+"""(name.architecture of what is installed, name of what replaces it, its version)"""
+
+
+def replaced_in(rows: Iterable[dict[str, Any]], *, security: bool = False) -> Replaced:
+    """The same of the server's rows; also what the host's package manager lists but would not install."""
+    found = [row for row in rows if row["verdict"] == "missing" or _code(row) in LISTED_NEVERTHELESS]
+    return {
+        (f"{row['package']}.{row['architecture']}", new["name"], new["version"])
+        for row in found
+        for new in row["replaced_by"]
+        if row["security"] or not security
+    }
 
 
 def _code(row: dict[str, Any]) -> str:
@@ -68,27 +75,31 @@ def apt_updates(host: Host) -> set[Update]:
     return {(m[1], m[3], m[4], m[2]) for m in found if m}
 
 
-Replaced = dict[tuple[str, str], str]
-"""(name, version) of a package -> the name of the one that it replaces."""
-
-
 def dnf_updates(host: Host, *options: str) -> tuple[set[tuple[str, str, str]], Replaced]:
-    """`dnf check-update`: ((name, architecture, version) of updates, what replaces another package)."""
+    """`dnf check-update`: ((name, architecture, version) of updates, what it replaces under another name)."""
     done = host.ssh(f"LC_ALL=C dnf -q -C check-update {' '.join(options)}", check=False)
     assert done.returncode in {0, 100}, done.stderr
     listed, _head, replacing = done.stdout.partition("Obsoleting Packages\n")
     rows = [line.split() for line in listed.splitlines() if line.strip()]
     assert all(len(row) == 3 for row in rows), done.stdout
     updates = {(*row[0].rsplit(".", 1), row[1]) for row in rows}
-    replaced: Replaced = {}
-    new = ("", "")
+    replaced: dict[tuple[str, str], tuple[bytes, str]] = {}
     for line in replacing.splitlines():
-        name, version = line.split()[0].rsplit(".", 1)[0], line.split()[1]
-        if line.startswith(" "):
-            replaced[new] = name
-        else:
-            new = (name, version)
-    return updates, replaced  # type: ignore[return-value]
+        if not line.startswith(" "):
+            (new, architecture), version = line.split()[0].rsplit(".", 1), line.split()[1]
+            continue
+        old = line.split()[0]
+        if new not in oddities_dnf.BY_ITS_OWN_UPDATE.values() and architecture in _architectures(old):
+            rank = key("rpm", version), version
+            replaced[old, new] = max(replaced.get((old, new), rank), rank)
+    # dnf lists every version of what replaces something, and every architecture, and installs the best.
+    return updates, {(*names, version) for names, (_, version) in replaced.items()}  # type: ignore[return-value]
+
+
+def _architectures(old: str) -> set[str]:
+    """What may replace an installed `name.architecture`."""
+    own = old.rpartition(".")[2]
+    return {"noarch", oddities_dnf.NATIVE if own == "noarch" else own}
 
 
 def dnf_advisories(host: Host) -> set[tuple[str, str]]:
@@ -137,31 +148,37 @@ def check_apt(product: Product, name: str) -> set[Update]:
     return theirs
 
 
-def check_missing(product: Product, name: str, would_upgrade: set[tuple[str, str]]) -> None:
-    """What is called missing is what the package manager would upgrade, without what it keeps back."""
-    rows = product.patches(name)["patches"]
-    missing = {(row["package"], row["candidate"]) for row in rows if row["verdict"] == "missing"}
-    found = differences(missing, would_upgrade)
+def check_missing(product: Product, name: str, would_upgrade: set[tuple[str, ...]]) -> None:
+    """What is called missing is what the package manager would upgrade or replace, without what it keeps back."""
+    rows = [row for row in product.patches(name)["patches"] if row["verdict"] == "missing"]
+    missing = {(row["package"], row["candidate"]) for row in rows if not row["replaced_by"]}
+    replaced = {(row["package"], new["name"], new["version"]) for row in rows for new in row["replaced_by"]}
+    found = differences(missing | replaced, would_upgrade)
     assert not found, "\n".join(found)
 
 
-def apt_would_upgrade(host: Host) -> set[tuple[str, str]]:
+def apt_would_upgrade(host: Host) -> set[tuple[str, ...]]:
     """(name, version) of the updates of `apt-get -s dist-upgrade`."""
     text = host.ssh("LC_ALL=C apt-get -s dist-upgrade").stdout
     found = re.findall(r"(?m)^Inst ([^\s:]+)\S* \[(\S+)\] \((\S+) ", text)
     return {(name, new) for name, old, new in found if new != old}
 
 
-def dnf_would_upgrade(host: Host) -> set[tuple[str, str]]:
-    """(name, version) of what `dnf upgrade` would put in place of something, or beside another kernel."""
+def dnf_would_upgrade(host: Host) -> set[tuple[str, ...]]:
+    """Of `dnf upgrade`: (name, version) of what comes in place of an older version, or beside another kernel, and
+    (name, what replaces it, version of that)."""
     text = host.ssh("LC_ALL=C COLUMNS=200 dnf -C upgrade --nobest --assumeno", check=False).stdout
-    found, section = set(), ""
+    found: set[tuple[str, ...]] = set()
+    section, name, version = "", "", ""
     for line in text.splitlines():
         if not line.startswith(" "):
             section = line
-        elif line[1] != " " and (section == "Upgrading:" or (section == "Installing:" and line.startswith(" kernel"))):
+        elif line[1] != " ":
             name, _architecture, version, *_rest = line.split()
-            found.add((name, version))
+            if section == "Upgrading:" or (section == "Installing:" and name.startswith("kernel")):
+                found.add((name, version))
+        elif section == "Installing:" and line.split()[0] == "replacing":
+            found.add((line.split()[1].rpartition(".")[0], name, version))
     return found
 
 
@@ -171,16 +188,19 @@ def check_dnf(product: Product, name: str, *, fed: Mapping[str, str] = {}) -> se
     host, installed = product.lab[name], rpm_packages(product.lab[name])
     for security in (False, True):
         theirs, replaced = dnf_updates(host, *(["--security"] if security else []))
-        assert {new for new, _version in replaced} - {row[0] for row in theirs} <= set(DNF_OBSOLETES), replaced
-        ours = without_installed(updates_of(product.patches(name)["patches"], security=security))
+        rows = product.patches(name)["patches"]
+        ours = without_installed(updates_of(rows, security=security))
         ours = {row for row in ours if not (security and row[0] in fed)}
-        found = differences(ours, offered_for(installed, theirs))
+        theirs = {row for row in theirs if row[0] not in DNF_TWICE}
+        found = differences(ours, offered_for(installed, theirs)) + differences(
+            replaced_in(rows, security=security), replaced
+        )
         assert not found, "\n".join([f"{security=}", *found])
     ours_named = {
         (advisory, f"{row['package']}.{row['architecture']}")
         for row in product.patches(name)["patches"]
         for advisory in row["advisories"]
-        if advisory not in fed.values()
+        if advisory not in fed.values() and not row["replaced_by"]
     }
     found = differences(ours_named, dnf_advisories(host))
     assert not found, "\n".join(found)
@@ -210,7 +230,11 @@ def test_dnf_oddities_before_and_after_the_upgrade(product: Product) -> None:
     assert {row[0] for row in check_dnf(product, "rpm1")} == oddities_dnf.UPGRADABLE
     listed, replaced = dnf_updates(product.lab["rpm1"], "--security")
     assert {row[0] for row in listed} == oddities_dnf.SECURITY
-    assert "odd-newname" in {name for name, _version in replaced}, "a security fix under another name"
+    assert {row[:2] for row in replaced} == {("odd-oldname.noarch", "odd-newname")}, "a security fix under another name"
+    rows = {row["package"]: row for row in product.patches("rpm1")["patches"] if row["replaced_by"]}
+    assert {old: tuple(new["name"] for new in row["replaced_by"]) for old, row in rows.items()} == oddities_dnf.REPLACED
+    fix = rows["odd-oldname"]
+    assert (fix["severity"], fix["advisories"], fix["cves"]) == ("Important", ["RLSA-2026:12"], ["CVE-2026-2009"])
     check_missing(product, "rpm1", dnf_would_upgrade(product.lab["rpm1"]))
     product.lab["rpm1"].ssh("dnf -y -q upgrade --nobest", timeout=180)
     left = {row[0] for row in check_dnf(product, "rpm1")}

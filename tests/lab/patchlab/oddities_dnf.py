@@ -138,9 +138,17 @@ ADVISORIES = (
 UPGRADABLE = frozenset((
     *_KERNEL, "odd-keeps", "odd-both", "odd-native", "odd-wasnoarch", "odd-wasarch", "odd-becameboth",
     "odd-wasforeign", "odd-above", "odd-split", "odd-withdrawn", "odd-fixed", "odd-tools", "odd-custom", "odd-epoch",
-    "odd-caret", "odd-stuck",
+    "odd-caret", "odd-stuck", "odd-forked",
 ))
-OBSOLETED = {"odd-oldname": "odd-newname", "odd-swallowed": "odd-keeps", "odd-peaceful": "odd-grown"}
+REPLACED = {
+    "odd-oldname": ("odd-newname",), "odd-peaceful": ("odd-grown",), "odd-barred": ("odd-impossible",),
+    "odd-divided": ("odd-part-two", "odd-part-with-the-longer-one-of-all-names-here"),
+    "odd-first": ("odd-merged",), "odd-second": ("odd-merged",),
+    "odd-forked": ("odd-successor",), "odd-bothold": ("odd-bothnew",),
+}
+"""Package -> those of other names that dnf would install in its place."""
+BY_ITS_OWN_UPDATE = {"odd-swallowed": "odd-keeps"}
+"""Package -> the one that is installed, and whose update replaces it."""
 # as dnf sees it: it looks for advisories of a package by name and the architecture that is installed
 SECURITY = frozenset((
     *_KERNEL, "odd-both", "odd-above", "odd-split", "odd-withdrawn", "odd-tools", "odd-custom", "odd-epoch",
