@@ -100,7 +100,8 @@ def _wanted(entries, plan, only, packages):
     """Yield (entry to install or None, package, candidate, reason why not)."""
     if plan is None:
         for entry in entries:
-            named = not packages or any(fnmatch.fnmatchcase(entry["name"], pattern) for pattern in packages)
+            names = [entry["name"], *_versions(entry.get("replacedBy"))]
+            named = not packages or any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in packages)
             offered = entry.get("needsUpdate") or entry.get("blocked")
             if offered and named and (only == "all" or entry.get("isSecurityUpdate")):
                 reason = _why_blocked(entry)

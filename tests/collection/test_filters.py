@@ -107,6 +107,64 @@ def test_without_plan_the_offer_is_filtered(only: str, packages: list[str], expe
     assert select_patches(encoded, only=only, packages=packages)["install"] == expected
 
 
+def by(name: str, version: str, architecture: str | None = "x86_64") -> dict[str, Any]:
+    return {"name": name, "version": version, "architecture": architecture}
+
+
+def replaced(name: str, *new: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return package(name, "1-1", new[0]["version"], arch="x86_64", replacedBy=list(new), **more)
+
+
+def test_what_replaces_a_package_is_installed_by_its_own_name() -> None:
+    encoded = report(
+        replaced("old", by("fresh", "1:2-1")), replaced("whole", by("part-a", "1-1", "noarch"), by("part-b", "3-1")),
+        replaced("also-old", by("fresh", "1:2-1")), package("bash", "5-1", "6-1", arch="x86_64"), manager="dnf",
+    )  # fmt: skip
+    names = ["fresh", "part-a", "part-b", "bash"]
+    everything = ["fresh-1:2-1.x86_64", "part-a-1-1.noarch", "part-b-3-1.x86_64", "bash-6-1"]
+    selected = select_patches(encoded)
+    assert (selected["install"], selected["names"], selected["left_out"]) == (everything, names, [])
+    for pattern in ("whole", "part-b"):
+        assert select_patches(encoded, packages=[pattern])["install"] == everything[1:3], "all parts, or files get lost"
+    assert select_patches(encoded, only="security")["install"] == []
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        ([by("fresh", "1-1")], None),  # the version of the old one
+        ([by("fresh", "2-1")], "fresh 1-1 is offered now"),
+        ([by("other", "1-1")], "fresh 1-1 is offered now"),
+        ([by("fresh", "1-1"), by("part", "1-1")], "fresh 1-1 is offered now"),
+        (None, "fresh 1-1 is offered now"),
+    ],
+)
+def test_a_planned_replacement_is_exactly_what_is_offered(new: list[dict[str, Any]] | None, reason: str | None) -> None:
+    encoded = report(replaced("old", by("fresh", "1-1")), manager="dnf")
+    candidate = new[0]["version"] if new else "2-1"
+    selected = select_patches(encoded, plan=[wanted("old", candidate, "x86_64") | {"replaced_by": new}])
+    assert selected["install"] == ([] if reason else ["fresh-1-1.x86_64"])
+    assert [item["reason"] for item in selected["left_out"]] == ([reason] if reason else [])
+
+
+def test_a_planned_replacement_that_took_place_is_left_alone() -> None:
+    plan = [wanted("old", "1-1", "x86_64") | {"replaced_by": [by("fresh", "1-1"), by("part", "2-1")]}]
+    there = [package("fresh", "1-1", arch="x86_64"), package("part", "2-1", arch="x86_64")]
+    assert select_patches(report(*there, manager="dnf"), plan=plan)["left_out"] == []
+    (lacking,) = select_patches(report(there[0], manager="dnf"), plan=plan)["left_out"]
+    assert lacking["reason"] == "not installed"
+    blocked = replaced("old", *plan[0]["replaced_by"], needsUpdate=False, blocked="held", blockedDetail="locked")
+    (kept,) = select_patches(report(blocked, manager="dnf"), plan=plan)["left_out"]
+    assert kept["reason"] == "held: locked"
+
+
+@pytest.mark.parametrize("bad", [by("-x", "1-1"), by("a b", "1-1"), by("a", "1 --x"), by("a", "1-1", "*"), by("*", "1")])
+def test_a_replacement_with_a_name_that_means_something_else_is_refused_as_a_whole(bad: dict[str, Any]) -> None:
+    selected = select_patches(report(replaced("old", by("fresh", "2-1"), bad), manager="dnf"))
+    assert selected["install"] == []
+    assert [item["reason"] for item in selected["left_out"]] == ["its name or version is malformed"]
+
+
 def test_what_the_package_manager_would_not_install_stays() -> None:
     blocked = {"needsUpdate": False, "blocked": "phased", "blockedDetail": "offered to 30 % of machines"}
     encoded = report(
