@@ -90,6 +90,7 @@ def test_every_field_of_a_row(api: Api, fleet: dict[str, Device]) -> None:
         "architecture": "x86_64",
         "installed_version": "3.0-1",
         "latest_version": "3.0-2",
+        "replaced_by": [],
         "severity": "Critical",
         "security": True,
         "detected_at": f"{seen.first_seen:%a, %d %b %Y %H:%M:%S GMT}",
