@@ -15,7 +15,7 @@ from patchherd.devices.keys import address_key, version_key
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device
 from patchherd.identity.models import LoginSession, Role, User
-from patchherd.packages.models import Verdict
+from patchherd.packages.models import DevicePackages, Verdict
 from patchherd.packages.reports import receive_report
 from patchherd.settings import Settings
 from tests.services import PostgresServer
@@ -112,6 +112,27 @@ def send(device: Device, *guids: str) -> None:
     driver = {"name": "Driver", "currentVersion": "", "needsUpdate": True}
     updates = [{**driver, "wuaGuid": guid} for guid in guids]
     receive_report(device.id, {"ecosystem": "windows", "packages": updates})
+
+
+def test_replaced_packages_are_judged_anew_on_the_way_back(settings: Settings) -> None:
+    name = "0015_replacements"
+    old = {"name": "old", "currentVersion": "1-1", "architecture": "x86_64", "needsUpdate": True}
+    other = {**old, "name": "other", "availableVersion": "2-1"}
+    new = {**old, "availableVersion": "3-1", "replacedBy": [{"name": "new", "version": "3-1"}]}
+    schema.migrate(settings)
+    with database.connection():
+        for device, packages in (("rpm", [new, other]), ("plain", [other])):
+            receive_report(create_device(device).id, {"ecosystem": "rpm", "packages": packages})
+    assert schema.rollback(settings, name)[-1] == name
+    with database.connection():
+        rows = database.db.execute_sql('SELECT "package" FROM "verdict"').fetchall()
+        kept = [bytes(row.fingerprint) != b"" for row in DevicePackages.select().order_by(DevicePackages.device)]
+    assert (rows, kept) == ([("other",), ("other",)], [False, True])
+    assert schema.migrate(settings)[0] == name
+    with database.connection():
+        receive_report(Device.get().id, {"ecosystem": "rpm", "packages": [new, other]})
+        row = Verdict.get(Verdict.package == "old")
+        assert row.replaced_by == [{"name": "new", "version": "3-1", "architecture": None}]
 
 
 def test_devices_that_are_there_get_the_columns_that_sort(settings: Settings) -> None:

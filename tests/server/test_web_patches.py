@@ -161,6 +161,19 @@ def test_evidence_of_a_windows_update(page: FlaskClient, api: Api) -> None:
     assert "Why?" in page.get("/patches/devices", query_string={"package": "2026-01 Update (KB5050001)"}).text
 
 
+def test_what_replaces_a_package_is_named(page: FlaskClient) -> None:
+    by = [{"name": "<fresh>", "version": "0.5"}, {"name": "part", "version": "2"}]
+    device = report("web1", item("old", "1", "0.5", replacedBy=by), ecosystem="rpm")
+    report("web2", item("old", "1", "2"))
+    listed, behind = page.get(f"/devices/{device.id}").text, page.get("/patches/devices?package=old&ecosystem=rpm").text
+    why = page.get(f"/devices/{device.id}/why?package=old").text
+    for text in (listed, behind, why):
+        assert "&lt;fresh&gt; 0.5, part 2" in text
+        assert "Replaced under another name" in text
+        assert "<fresh>" not in text
+    assert "part 2" not in page.get("/patches/devices?package=old&ecosystem=deb").text
+
+
 def test_the_fleet_by_package(page: FlaskClient, api: Api) -> None:
     for name, missing in (("a", 3), ("b", 2), ("c", 0)):
         told = [
