@@ -278,6 +278,16 @@ def parse_policy(text):
     return found
 
 
+def parse_sizes(text):
+    """{(name, architecture, version): bytes of the archive} from `apt-cache show`."""
+    sizes = {}
+    for record in text.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Architecture|Version|Size): (\S+)$", record, re.M))
+        if len(fields) == 4 and fields["Size"].isdigit():
+            sizes[fields["Package"], fields["Architecture"], fields["Version"]] = int(fields["Size"])
+    return sizes
+
+
 TARGET_FIELDS = ("DESCRIPTION", "REPO_URI", "SITE", "RELEASE", "COMPONENT", "CODENAME", "SUITE", "ORIGIN", "LABEL",
                  "TRUSTED", "FILENAME", "METAKEY")
 TARGET_FORMAT = "\t".join("$(%s)" % field for field in TARGET_FIELDS)
@@ -511,9 +521,20 @@ class Apt:
             target["optIn"] = is_opt_in(target)
         packages = apply_policy(installed, parse_policy(out), targets, native)
         self.keep_back({policy_name(query, native): package for query, package in installed if package["needsUpdate"]})
+        self.add_sizes([package for package in packages if "availableVersion" in package])
         self.add_esm(installed, native)
         repositories = apt_repositories(self.targets("--no-release-info"), targets)
         return packages, repositories, updated, self.problems
+
+    def add_sizes(self, offered):
+        """Add how many bytes apt would download for each of these packages, as far as it tells."""
+        asked = ["%(name)s:%(architecture)s=%(availableVersion)s" % package for package in offered]
+        sizes = parse_sizes(run(["apt-cache"] + self.options + ["show"] + asked, 180)[1]) if asked else {}
+        for package in offered:
+            for kind in (package["architecture"], "all"):
+                place = package["name"], kind, package["availableVersion"]
+                if place in sizes:
+                    package["size"] = sizes[place]
 
     def simulate(self, *arguments):
         """(exit code, output) of apt-get with these arguments and changing nothing; needs no privileges."""
@@ -620,7 +641,7 @@ def apt_kernels(packages):
 
 
 RPM_FORMAT = "%{NAME}\\t%{EPOCH}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\t%{SOURCERPM}\\n"
-REPOQUERY_FORMAT = "%{name}|%{epoch}|%{version}|%{release}|%{arch}|%{repoid}\n"
+REPOQUERY_FORMAT = "%{name}|%{epoch}|%{version}|%{release}|%{arch}|%{repoid}|%{downloadsize}\n"
 
 
 def source_name(source_rpm):
@@ -644,15 +665,15 @@ def parse_rpms(text):
 
 
 def parse_upgrades(text):
-    """Newest offered version per (name, arch) from repoquery output: {(name, arch): (version, repository)}."""
+    """Newest offered version per (name, arch) from repoquery output: {(name, arch): (version, repository, size)}."""
     newest = {}
     for line in text.splitlines():
         fields = line.strip().split("|")
-        if len(fields) != 6:
+        if len(fields) != 7:
             continue
         version, key = rpm_version(*fields[1:4]), (fields[0], fields[4])
         if key not in newest or rpm_version_key(version) > rpm_version_key(newest[key][0]):
-            newest[key] = version, fields[5]
+            newest[key] = version, fields[5], int(fields[6]) if fields[6].isdigit() else None
     return newest
 
 
@@ -707,7 +728,7 @@ def apply_upgrades(packages, upgrades, advisories, cves):
     by_name = {}
     for package in newest.values():
         by_name.setdefault(package["name"], []).append(package)
-    for (name, architecture), (version, repository) in upgrades.items():
+    for (name, architecture), (version, repository, size) in upgrades.items():
         package = newest.get((name, architecture))
         if package is None and len(by_name.get(name, ())) == 1:  # noarch became x86_64 or the other way round
             if architecture != native and (name, native) in upgrades:
@@ -716,6 +737,8 @@ def apply_upgrades(packages, upgrades, advisories, cves):
         if package is None or rpm_version_key(version) <= rpm_version_key(package["currentVersion"]):
             continue
         package.update(availableVersion=version, needsUpdate=True, sourceRepository=repository)
+        if size is not None:
+            package["size"] = size
         add_advisories(package, {(name, architecture): (package["currentVersion"], version)}, advisories, cves)
     return packages
 
@@ -782,6 +805,7 @@ def replace(package, rows, advisories, cves, secure=()):
 
     `secure`: names of packages that are security fixes, whatever the advisories say.
     """
+    package.pop("size", None)  # of a newer version of its own
     package.update(availableVersion=rows[0][2], needsUpdate=True, sourceRepository=rows[0][3],
                    replacedBy=[{"name": row[0], "architecture": row[1], "version": row[2]} for row in rows])
     add_advisories(package, {row[:2]: (None, row[2]) for row in rows}, advisories, cves)
@@ -1107,12 +1131,12 @@ class Dnf:
         if os.path.exists(VERSIONLOCK):
             apply_locks(packages, parse_locks(read_text(VERSIONLOCK)))
         free = [package for package in packages if "availableVersion" not in package]
-        apply_upgrades(free, {key: found[:2] for key, found in hidden.items()}, rows, cves)
+        apply_upgrades(free, {key: found[:3] for key, found in hidden.items()}, rows, cves)
         for package in free:
             if "availableVersion" in package:
                 found = hidden.get((package["name"], package["architecture"])) or next(
                     value for key, value in hidden.items() if key[0] == package["name"])
-                block(package, *found[2:])
+                block(package, *found[3:])
         for package, rows_of in barred:
             if "availableVersion" not in package:
                 replace(package, rows_of, *told)
@@ -1123,7 +1147,7 @@ class Dnf:
     def hidden(self, visible):
         """Newer versions that only the configuration or a module stream hides.
 
-        {(name, architecture): (version, repository, code, detail)}. dnf is asked only where something can hide.
+        {(name, architecture): (version, repository, size, code, detail)}. dnf is asked only where something can hide.
         """
         options = repository_options()
         excluded = exclusions(options)
@@ -1146,13 +1170,13 @@ class Dnf:
             code, out, _err = run(self.cached + ["module", "provides"] + masked[:500], timeout=180)
             streams = parse_module_provides(out) if code == 0 else {}
         result = {}
-        for (name, architecture), (version, repository) in found.items():
+        for (name, architecture), (version, repository, size) in found.items():
             if unmasked.get((name, architecture), ("",))[0] == version:
                 why = "excluded", why_excluded(name, repository, excluded)
             else:
                 stream = ", ".join(sorted(streams.get((name, version, architecture), ())))
                 why = "module", ("%s is not enabled" % stream if stream else "hidden by the choice of module streams")
-            result[name, architecture] = (version, repository) + why
+            result[name, architecture] = (version, repository, size) + why
         return result
 
     def replaced(self, packages):

@@ -345,3 +345,29 @@ def test_version_order_is_that_of_dpkg(agent: ModuleType) -> None:
         relation = "lt" if a < b else "gt" if a > b else "eq"
         done = subprocess.run(["dpkg", "--compare-versions", one, relation, other])
         assert done.returncode == 0, (one, relation, other)
+
+
+def test_sizes_are_those_of_exactly_the_versions_that_are_named(agent: ModuleType) -> None:
+    said = """\
+Package: bash
+Version: 5.2-1
+Installed-Size: 7164
+Size: 1490012
+Architecture: amd64
+Description-en: GNU shell
+ Size: 1
+ Package: other
+
+Package: bash
+Version: 5.2-1
+Size: unknown
+Architecture: i386
+
+Package: tzdata
+Architecture: all
+Version: 2026a-0+deb12u1
+Size: 301428
+"""
+    assert agent.parse_sizes(said) == {
+        ("bash", "amd64", "5.2-1"): 1_490_012, ("tzdata", "all", "2026a-0+deb12u1"): 301_428}
+    assert agent.parse_sizes("") == {}

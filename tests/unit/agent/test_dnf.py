@@ -22,12 +22,12 @@ kernel-core\t0\t5.14.0\t70.el9\tx86_64\tkernel-5.14.0-70.el9.src.rpm
 moved\t(none)\t1.0\t1\tnoarch\tmoved-1.0-1.src.rpm
 """
 UPGRADES = """\
-openssl-libs|1|3.0.7|27.el9|x86_64|baseos
-openssl-libs|1|3.0.7|28.el9|x86_64|baseos
-openssl-libs|1|3.0.7|27.el9|i686|baseos
-kernel-core|0|5.14.0|570.el9|x86_64|baseos
-moved|0|2.0|1|x86_64|appstream
-not-installed|0|1.0|1|x86_64|appstream
+openssl-libs|1|3.0.7|27.el9|x86_64|baseos|2400100
+openssl-libs|1|3.0.7|28.el9|x86_64|baseos|2400200
+openssl-libs|1|3.0.7|27.el9|i686|baseos|2300000
+kernel-core|0|5.14.0|570.el9|x86_64|baseos|
+moved|0|2.0|1|x86_64|appstream|33000
+not-installed|0|1.0|1|x86_64|appstream|1
 """
 LIST_DNF4 = """\
 RLSA-2026:1002 Critical/Sec. openssl-libs-1:3.0.7-27.el9.x86_64
@@ -103,7 +103,7 @@ def test_the_newest_offer_wins_with_every_advisory_up_to_it(packages: list[dict[
     assert pick(packages, "openssl-libs", architecture="x86_64") == {
         "name": "openssl-libs", "currentVersion": "1:3.0.7-24.el9", "architecture": "x86_64", "sourceName": "openssl",
         "availableVersion": "1:3.0.7-28.el9", "needsUpdate": True, "isSecurityUpdate": True,
-        "sourceRepository": "baseos",
+        "sourceRepository": "baseos", "size": 2_400_200,
         "advisories": [
             {"id": "RLSA-2026:1002", "type": "security", "severity": "Critical",
              "cves": ["CVE-2026-1001", "CVE-2026-1002"]},
@@ -213,7 +213,7 @@ def test_a_package_built_for_several_architectures_comes_in_that_of_the_host(
     agent: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent.platform, "machine", lambda: "x86_64")
-    for offers in itertools.permutations(["moved|0|2.0|1|x86_64|a\n", "moved|0|2.1|1|i686|b\n"]):
+    for offers in itertools.permutations(["moved|0|2.0|1|x86_64|a|5\n", "moved|0|2.1|1|i686|b|6\n"]):
         found = agent.apply_upgrades(agent.parse_rpms(RPMS), agent.parse_upgrades("".join(offers)), [], {})
         assert pick(found, "moved")["availableVersion"] == "2.0-1"
 
