@@ -23,7 +23,7 @@ from typing import Any
 from patchherd import database
 from patchherd.packages import streams
 from patchherd.packages.refusal import Skipped
-from patchherd.packages.views import catalog, deb_index, importer, registry, rpm_repo
+from patchherd.packages.views import catalog, deb_index, importer, registry, rpm_primary
 from patchherd.settings import Settings
 from tests.benchmarks.sheets import Sheet, median
 from tests.repositories import SUITE, Signer, apt_repository, primary_xml, rpm_repository
@@ -175,10 +175,7 @@ def rpm_readers(directory: Path) -> Sheet:
         createrepo_c.xml_parse_primary(str(packed), pkgcb=take, do_files=False)
 
     def own() -> None:
-        rows: list[Any] = []
-        rpm_repo.plain_xml(packed, plain, "primary", "metadata")
-        rpm_repo.packages(plain, "primary", [], rows.append)
-        assert len(rows) == RPM
+        assert len(rpm_primary.packages(packed, "primary", [], plain)) == RPM
 
     floor = clock(lambda: bare(read=False))
     for reader, spent in (

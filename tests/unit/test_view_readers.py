@@ -23,7 +23,7 @@ from debian import deb822
 
 from patchherd.packages import streams
 from patchherd.packages.refusal import Refused, Skipped
-from patchherd.packages.views import deb_index, deb_release, rpm_repo, signature, windows_list
+from patchherd.packages.views import deb_index, deb_release, rpm_primary, rpm_repo, signature, windows_list
 from tests.repositories import Signer, primary_package, primary_xml, stanza
 from tests.services import unavailable
 
@@ -331,14 +331,11 @@ def test_keyrings_that_are_none(text: str) -> None:
 # -- rpm -------------------------------------------------------------------------------------------------------------
 
 
-def read_xml(tmp_path: Path, content: bytes) -> tuple[list[rpm_repo.RpmPackage], list[Skipped]]:
-    packed, plain = tmp_path / "packed", tmp_path / "plain"
+def read_xml(tmp_path: Path, content: bytes) -> tuple[list[rpm_primary.RpmPackage], list[Skipped]]:
+    packed = tmp_path / "packed"
     packed.write_bytes(content)
-    rpm_repo.plain_xml(packed, plain, "primary", "metadata")
-    found: list[rpm_repo.RpmPackage] = []
     skipped: list[Skipped] = []
-    rpm_repo.packages(plain, "primary", skipped, found.append)
-    return found, skipped
+    return rpm_primary.packages(packed, "primary", skipped, tmp_path / "plain"), skipped
 
 
 def test_packages_of_primary(tmp_path: Path) -> None:
@@ -347,8 +344,9 @@ def test_packages_of_primary(tmp_path: Path) -> None:
     )
     (first, second), skipped = read_xml(tmp_path, gzip.compress(content))
     assert not skipped
-    assert first == ("a", "1.0-1.el9", "x86_64", "a-src", None, 4096, [], "a-0:1.0-1.el9.x86_64")
-    assert (second.version, second.obsoletes) == ("4:2.0-3.el9", ["old-b < 2.0"])
+    assert first == ("a", "1.0-1.el9", "x86_64", "a-src", None, 4096, ())
+    assert (first.nevra, second.nevra) == ("a-0:1.0-1.el9.x86_64", "b-4:2.0-3.el9.x86_64")
+    assert (second.version, second.obsoletes) == ("4:2.0-3.el9", ("old-b < 2.0",))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import msgspec
 from patchherd.packages import streams
 from patchherd.packages.fetch import Expected, Fetched, Missing, Place
 from patchherd.packages.refusal import Refused, Skipped
-from patchherd.packages.views import deb_index, deb_release, rpm_repo, signature, windows_list
+from patchherd.packages.views import deb_index, deb_release, rpm_primary, rpm_repo, signature, windows_list
 from patchherd.packages.views.models import ViewSource
 
 MAX_PACKED = 512 << 20
@@ -271,29 +271,20 @@ def _nothing(skipped: list[Skipped]) -> Iterator[Offer]:
 def _rpm_reader(directory: Path, primary: str, modules: str | None) -> Reader:
     def read(skipped: list[Skipped]) -> Iterator[Offer]:
         streams_of = rpm_repo.module_streams(directory / "modules", modules) if modules else {}
-        plain = directory / "primary.xml"
-        rpm_repo.plain_xml(directory / "primary", plain, primary, "metadata")
-        offers: list[Offer] = []
-
-        def take(row: rpm_repo.RpmPackage) -> None:
-            belongs = streams_of.get(row.nevra)
-            offers.append(
-                Offer(
-                    row.name,
-                    row.architecture,
-                    row.version,
-                    row.source_name,
-                    row.source_version,
-                    row.size,
-                    None,
-                    None,
-                    " ".join(belongs) if belongs else None,
-                    {"obsoletes": row.obsoletes} if row.obsoletes else None,
-                )
+        for row in rpm_primary.packages(directory / "primary", primary, skipped, directory / "primary.xml"):
+            belongs = streams_of.get(row.nevra) if streams_of else None
+            yield Offer(
+                row.name,
+                row.architecture,
+                row.version,
+                row.source_name,
+                row.source_version,
+                row.size,
+                None,
+                None,
+                " ".join(belongs) if belongs else None,
+                {"obsoletes": list(row.obsoletes)} if row.obsoletes else None,
             )
-
-        rpm_repo.packages(plain, primary, skipped, take)
-        yield from offers
 
     return read
 

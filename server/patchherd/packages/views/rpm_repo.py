@@ -1,29 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""RPM repositories: repomd.xml, primary and updateinfo by createrepo_c, modules.yaml."""
+"""RPM repositories: repomd.xml by createrepo_c, modules.yaml, and what no XML file may have."""
 
 from __future__ import annotations
 
 import codecs
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from patchherd.packages import streams
 from patchherd.packages.fetch import Expected
-from patchherd.packages.models import NAME_LENGTH, VERSION_LENGTH
-from patchherd.packages.refusal import Refused, Skipped, shown
+from patchherd.packages.refusal import Refused, shown
 
 MAX_REPOMD = 4 << 20
 MAX_MODULES = 64 << 20
 MAX_TEXT = 1 << 20
 """Bytes between two tags."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\-]*").fullmatch
-_VERSION = re.compile(r"[A-Za-z0-9._+~^]+-[A-Za-z0-9._+~^]+").fullmatch
-_ARCHITECTURE = lru_cache(maxsize=64)(re.compile(r"[a-z0-9_]{1,32}").fullmatch)
 _STRONG = {"sha256": 64, "sha384": 96, "sha512": 128}
 _DECLARATION = re.compile(rb"<!(?:DOCTYPE|ENTITY)")
 _ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._\-]+)""")
@@ -34,22 +29,6 @@ class RepoFile(NamedTuple):
 
     path: str
     expected: Expected
-
-
-class RpmPackage(NamedTuple):
-    """One version that a repository offers."""
-
-    name: str
-    version: str
-    """[epoch:]version-release"""
-    architecture: str
-    source_name: str | None
-    source_version: str | None
-    size: int
-    obsoletes: list[str]
-    """As "name" or "name < 2.0"."""
-    nevra: str
-    """With epoch 0, as module documents write it."""
 
 
 def plain_xml(packed: Path, target: Path, name: str, root: str, limit: int = streams.MAX_INFLATED) -> None:
@@ -89,7 +68,7 @@ def _check_head(block: bytes, name: str, root: str) -> None:
         raise Refused(name, f"<{root}> is expected, not {shown(first[0] if first else b'nothing')}")
 
 
-def _parsed(name: str, call: Callable[[], Any]) -> Any:
+def parsed(name: str, call: Callable[[], Any]) -> Any:
     """What createrepo_c makes of a file; its errors are about `name`."""
     import createrepo_c
 
@@ -105,7 +84,7 @@ def read_repomd(file: Path, name: str) -> tuple[dict[str, RepoFile], int]:
 
     repomd = createrepo_c.Repomd()
     warnings: list[str] = []
-    _parsed(name, lambda: createrepo_c.xml_parse_repomd(str(file), repomd, _warned(warnings)))
+    parsed(name, lambda: createrepo_c.xml_parse_repomd(str(file), repomd, warned(warnings)))
     found: dict[str, RepoFile] = {}
     for record in repomd.records:
         kind, size = record.checksum_type, record.size
@@ -120,92 +99,14 @@ def read_repomd(file: Path, name: str) -> tuple[dict[str, RepoFile], int]:
     return found, max((record.timestamp or 0 for record in repomd.records), default=0)
 
 
-def _warned(into: list[str]) -> Callable[[int, str], bool]:
+def warned(into: list[str]) -> Callable[[int, str], bool]:
+    """A callback for createrepo_c that keeps its warnings."""
+
     def note(kind: int, message: str) -> bool:
         into.append(message)
         return True
 
     return note
-
-
-def packages(file: Path, name: str, skipped: list[Skipped], take: Callable[[RpmPackage], None]) -> int:
-    """Hand every package of a plain primary.xml to `take`; how many there were.
-
-    Entries that make no sense go to `skipped`, source packages are passed over. Raises Refused for damaged XML.
-    """
-    import createrepo_c
-
-    count = 0
-
-    def one(package: Any) -> None:
-        nonlocal count
-        count += 1
-        if package.arch in {"src", "nosrc"}:
-            return
-        try:
-            take(_package(package))
-        except ValueError as exc:
-            skipped.append(Skipped(name, f"entry {count:,}", str(exc)))
-
-    warnings: list[str] = []
-    _parsed(
-        name,
-        lambda: createrepo_c.xml_parse_primary(str(file), pkgcb=one, warningcb=_warned(warnings), do_files=False),
-    )
-    skipped.extend(Skipped(name, "somewhere", shown(message, 200)) for message in warnings[:20])
-    return count
-
-
-def _package(package: Any) -> RpmPackage:
-    """Raises ValueError."""
-    name, version, release, arch = package.name, package.version, package.release, package.arch
-    if not name or not _NAME(name) or len(name) > NAME_LENGTH:
-        raise ValueError(f"name: {shown(name or '')!r} is no package name")
-    plain = f"{version}-{release}"
-    if not _VERSION(plain):
-        raise ValueError(f"version of {name}: {shown(plain)!r} is none")
-    epoch = package.epoch or "0"
-    if epoch != "0":
-        if not epoch.isdigit() or not epoch.isascii() or len(epoch) > 10:
-            raise ValueError(f"epoch of {name}: {shown(epoch)!r} is no number")
-        epoch = str(int(epoch))
-    evr = plain if epoch == "0" else f"{epoch}:{plain}"
-    if len(evr) > VERSION_LENGTH:
-        raise ValueError(f"version of {name} has more than {VERSION_LENGTH} characters")
-    if not arch or not _ARCHITECTURE(arch):
-        raise ValueError(f"arch of {name}: {shown(arch or '')!r} is none")
-    source_name, source_version = _source(package.rpm_sourcerpm or "")
-    obsoletes = package.obsoletes
-    return RpmPackage(
-        name,
-        evr,
-        arch,
-        source_name if source_name != name else None,
-        source_version if source_version != plain else None,
-        package.size_package,
-        [_relation(row) for row in obsoletes] if obsoletes else [],
-        f"{name}-{epoch}:{plain}.{arch}",
-    )
-
-
-@lru_cache(maxsize=16)  # packages of one source stand side by side
-def _source(file: str) -> tuple[str | None, str | None]:
-    """nginx-1.20.1-14.el9.src.rpm -> (nginx, 1.20.1-14.el9)"""
-    parts = file.rsplit("-", 2)
-    if len(parts) != 3 or len(file) > NAME_LENGTH:
-        return None, None
-    return parts[0], f"{parts[1]}-{parts[2].removesuffix('.src.rpm').removesuffix('.nosrc.rpm')}"
-
-
-_SIGNS = {"LT": "<", "LE": "<=", "EQ": "=", "GE": ">=", "GT": ">"}
-
-
-def _relation(row: tuple[Any, ...]) -> str:
-    name, flags, epoch, version, release = row[:5]
-    if not flags or not version:
-        return str(name)
-    evr = (f"{epoch}:" if epoch and epoch != "0" else "") + version + (f"-{release}" if release else "")
-    return f"{name} {_SIGNS.get(flags, flags)} {evr}"
 
 
 def module_streams(packed: Path, name: str) -> dict[str, list[str]]:
