@@ -130,7 +130,8 @@ def primary_package(name: str, version: str, release: str = "1.el9", *, epoch: i
   <summary>{escape(name)}</summary><description>Zoë wrote it</description><packager/><url/>
   <time file="1700000000" build="1690000000"/><size package="4096" installed="8192" archive="9000"/>
   <location href="Packages/{name}-{version}-{release}.x86_64.rpm"/>
-  <format><rpm:license>MIT</rpm:license><rpm:sourcerpm>{name}-src-{version}-{release}.src.rpm</rpm:sourcerpm>
+  <format><rpm:license>MIT</rpm:license><rpm:vendor/><rpm:group/>
+  <rpm:sourcerpm>{name}-src-{version}-{release}.src.rpm</rpm:sourcerpm>
   <rpm:provides><rpm:entry name="{name}"/></rpm:provides>{replaced if obsoletes else ""}</format>
 </package>
 """

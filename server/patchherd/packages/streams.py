@@ -36,21 +36,24 @@ class _Zstd:
         import zstandard
 
         self._inner = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj()
-        self._rest = b""
+        self._data = b""
+        self._read = 0
         self.eof = False
         self.unused_data = b""
 
     @property
     def needs_input(self) -> bool:
-        return not self._rest
+        return self._read >= len(self._data)
 
     def decompress(self, data: bytes, limit: int) -> bytes:
-        data = self._rest + data
-        out = self._inner.decompress(data[:_ZSTD_FEED])
-        self._rest = data[_ZSTD_FEED:]
+        if data:
+            self._data, self._read = self._data[self._read :] + data, 0
+        piece = self._data[self._read : self._read + _ZSTD_FEED]
+        self._read += len(piece)
+        out = self._inner.decompress(piece)
         if self._inner.eof:
             self.eof = True
-            self.unused_data, self._rest = self._inner.unused_data + self._rest, b""
+            self.unused_data = self._inner.unused_data + self._data[self._read :]
         return out
 
 

@@ -64,8 +64,9 @@ def packages(packed: Path, name: str, skipped: list[Skipped], scratch: Path) -> 
 _GAP = r"\n*+ *+"
 _EVR = r"[A-Za-z0-9._+~^]++"
 _NUMBER = r"[0-9]{1,18}+"
-_RARE = r"&(?:lt|gt|amp|quot|apos|#(?:9|10|13));|[^\x00-\x7f\ufffe\uffff]++"
-_PLAIN = r"[ !#-%'-;=-~]*+"
+_CODE = r"[2-9A-F]X|[1-9A-F]XX|[1-9A-CEF]XXX|D[0-7]XX|[1-9A-F]XXXX|10XXXX".replace("X", "[0-9A-F]")
+_RARE = rf"&(?:lt|gt|amp|quot|apos|#(?:9|10|13|x(?!FFF[EF];)(?:{_CODE})));|[^\x00-\x7f\ufffe\uffff]++"
+_PLAIN = r"[ !#-%'-;=-\x7f]*+"
 _VALUE = rf'{_PLAIN}(?:"|(?:(?:{_RARE}){_PLAIN})+")'
 """Of an attribute, from behind its first quote on."""
 _PLAIN_TEXT = r"[\t\n -%'-;=-\\^-\x7f]*+"
