@@ -17,6 +17,7 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ from tests.server.api import create_schema
 from tests.services import PostgresServer, find_postgres
 
 DEB, RPM = 63_000, 30_000
+WORDS = (
+    "the a of and for with library tools package provides support that files development headers network kernel data"
+    " system user interface using which contains applications programs this is server client module python perl runtime"
+    " documentation plugin common based access control management version implementation protocol format"
+).split()
 ROUNDS = 5
 THREE = ("Package", "Version", "Architecture")
 MANY = (*deb_index.FIELDS, "Filename", "SHA256", "Depends", "Pre-Depends", "Conflicts", "Breaks", "Provides")
@@ -74,7 +80,71 @@ def packages_index(count: int) -> bytes:
 
 
 def primary(count: int) -> bytes:
-    """A primary.xml with packages as dnf's repositories have them."""
+    """A primary.xml laid out as createrepo_c does, 2.2 kB a package that pack to an eighth, as in distributions."""
+    rng = random.Random(1)
+    packages = []
+    for number in range(count):
+        name, version, release = f"lib-package-{number}", f"{number % 7}.{number % 13}.{number}", f"{number % 9}.el9"
+        own = (version, f"{release}_{number % 5}")
+        provides = [_entry(name, *own), _entry(f"{name}(x86-64)", *own)]
+        sonames = rng.choice((0, 0, 1, 1, 2, 4))
+        provides += [_entry(f"lib{name}{part}.so.{number % 9}()(64bit)") for part in range(sonames)]
+        requires = [_entry(f"{_other(rng, count)}(x86-64)", f"{rng.randrange(99)}.{rng.randrange(99)}", release)
+                    for _ in range(rng.randrange(4))]  # fmt: skip
+        sonames = rng.randrange(7)
+        requires += [_entry(f"lib{_other(rng, count)}0.so.{rng.randrange(9)}()(64bit)") for _ in range(sonames)]
+        requires += [_entry("libc.so.6(GLIBC_2.34)(64bit)"), _entry("rtld(GNU_HASH)")]
+        requires += [_entry(f"({_other(rng, count)} &gt;= 1.{number} if {_other(rng, count)})")] * (number % 50 == 0)
+        obsoletes = [_entry(f"old-{name}", f"1.{number}", "1", sign="LT")] * (number % 30 == 0)
+        paths = [f"/usr/bin/tool-{number}-{part}" for part in range(rng.choice((0, 0, 1, 2, 3)))]
+        files = "".join(f"    <file>{path}</file>\n" for path in paths)
+        packages.append(
+            f'''<package type="rpm">
+  <name>{name}</name>
+  <arch>{"noarch" if number % 3 == 0 else "x86_64"}</arch>
+  <version epoch="{number % 12 == 0:d}" ver="{own[0]}" rel="{own[1]}"/>
+  <checksum type="sha256" pkgid="YES">{rng.getrandbits(256):064x}</checksum>
+  <summary>{_words(rng, 6)}</summary>
+  <description>{_words(rng, 25)}
+{_words(rng, 20)}{" caf&#xE9;" * (number % 20 == 0)}.</description>
+  <packager>Example Build System &lt;builds@example.org&gt;</packager>
+  <url>https://www.example.org/{name}</url>
+  <time file="{1_700_000_000 + number}" build="{1_690_000_000 + number}"/>
+  <size package="{rng.randrange(10**7)}" installed="{rng.randrange(10**8)}" archive="{rng.randrange(10**8)}"/>
+  <location href="Packages/l/{name}-{own[0]}-{own[1]}.x86_64.rpm"/>
+  <format>
+    <rpm:license>GPL-2.0-or-later AND MIT</rpm:license>
+    <rpm:vendor>Example Foundation</rpm:vendor>
+    <rpm:group>Unspecified</rpm:group>
+    <rpm:buildhost>build-{number % 40}.example.org</rpm:buildhost>
+    <rpm:sourcerpm>source-{number // 3}-{own[0]}-{own[1]}.src.rpm</rpm:sourcerpm>
+    <rpm:header-range start="4504" end="{8_000 + number}"/>
+{_list("provides", provides)}{_list("requires", requires)}{_list("obsoletes", obsoletes)}{files}  </format>
+</package>
+'''
+        )  # fmt: skip
+    return primary_xml(packages)
+
+
+def _entry(name: str, *evr: str, sign: str = "EQ") -> str:
+    flags = f' flags="{sign}" epoch="0" ver="{evr[0]}" rel="{evr[1]}"' if evr else ""
+    return f'      <rpm:entry name="{name}"{flags}/>\n'
+
+
+def _list(kind: str, entries: list[str]) -> str:
+    return f"    <rpm:{kind}>\n{''.join(entries)}    </rpm:{kind}>\n" if entries else ""
+
+
+def _other(rng: random.Random, count: int) -> str:
+    return f"lib-package-{rng.randrange(count)}"
+
+
+def _words(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(count))
+
+
+def dense_primary(count: int) -> bytes:
+    """A primary.xml on few lines, with short packages that all need the same."""
     entries = "".join(
         f'<rpm:entry name="libneeded{number}.so.1()(64bit)"/>' for number in range(12)
     )  # fmt: skip
@@ -155,44 +225,73 @@ def by_python_debian(file: Path, names: tuple[str, ...]) -> list[list[str | None
 def rpm_readers(directory: Path) -> Sheet:
     """primary.xml, by createrepo_c alone and by us."""
     import createrepo_c
+    import zstandard
 
     sheet = Sheet(
         f"primary.xml of {RPM:,} packages",
-        ("reader", "CPU ms", "times createrepo_c"),
-        f"From the gzipped file; median CPU time of {ROUNDS} rounds. createrepo_c's callback reads the same fields.",
+        ("file", "reader", "CPU ms", "times createrepo_c", "wall ms", "times createrepo_c"),
+        f"From the packed file. Readers take turns for {2 * ROUNDS} rounds; medians, also of the ratio within a round."
+        " createrepo_c is given an empty callback, or one that reads the same fields. A comment makes a file unusual: it"
+        " is left to createrepo_c, and one at the end shows that as late as can be.",
     )
-    packed, plain = directory / "primary.xml.gz", directory / "primary.xml"
-    packed.write_bytes(gzip.compress(primary(RPM), 6))
-
-    def bare(read: bool) -> None:
-        rows = []
-
-        def take(one: Any) -> None:
-            if read:
-                rows.append((one.name, one.epoch, one.version, one.release, one.arch, one.rpm_sourcerpm,
-                             one.size_package, one.obsoletes))  # fmt: skip
-
-        createrepo_c.xml_parse_primary(str(packed), pkgcb=take, do_files=False)
-
-    def own() -> None:
-        assert len(rpm_primary.packages(packed, "primary", [], plain)) == RPM
-
-    floor = clock(lambda: bare(read=False))
-    for reader, spent in (
-        ("createrepo_c, an empty callback", floor),
-        ("createrepo_c, fields read", clock(lambda: bare(read=True))),
-        ("patchherd: inflated, checked, read", clock(own)),
+    usual, dense, plain = primary(RPM), dense_primary(RPM), directory / "primary.xml"
+    for file, content in (
+        (f"as createrepo_c writes it, {len(usual) / 1e6:.0f} MB, gzip", gzip.compress(usual, 6)),
+        ("the same, zstd", zstandard.ZstdCompressor(10).compress(usual)),
+        ("the same with a comment at its end, gzip", gzip.compress(usual.replace(b"</metadata>", b"<!-- end --></metadata>"), 6)),
+        (f"on few lines, {len(dense) / 1e6:.0f} MB, gzip", gzip.compress(dense, 6)),
     ):
-        sheet.add(reader, f"{spent:.0f}", f"{spent / floor:.2f}")
+        packed = directory / "primary"
+        packed.write_bytes(content)
+
+        def bare(read: bool, packed: Path = packed) -> None:
+            rows = []
+
+            def take(row: Any) -> None:
+                if read:
+                    rows.append((row.name, row.epoch, row.version, row.release, row.arch, row.rpm_sourcerpm,
+                                 row.size_package, row.obsoletes))  # fmt: skip
+
+            createrepo_c.xml_parse_primary(str(packed), pkgcb=take, do_files=False)
+
+        def own(packed: Path = packed) -> None:
+            assert len(rpm_primary.packages(packed, "primary", [], plain)) == RPM
+
+        readers = {
+            "createrepo_c": lambda bare=bare: bare(read=False),
+            "createrepo_c, fields read": lambda bare=bare: bare(read=True),
+            "patchherd": own,
+        }
+        spent = _turns(list(readers.values()), 2 * ROUNDS)
+        for reader, times in zip(readers, spent, strict=True):
+            cells = []
+            for kind in (0, 1):
+                ratio = median([one[kind] / floor[kind] for one, floor in zip(times, spent[0], strict=True)])
+                cells += [f"{median([one[kind] for one in times]):.0f}", f"{ratio:.2f}"]
+            sheet.add(file, reader, *cells)
+            if reader == "patchherd" and "comment" not in file:
+                sheet.want(f"{file}, CPU times createrepo_c", float(cells[1]), 1.0)
     return sheet
+
+
+def _turns(calls: list[Callable[[], Any]], rounds: int) -> list[list[tuple[float, float]]]:
+    """(CPU, wall) milliseconds of every round of every call, one after the other in each round."""
+    spent: list[list[tuple[float, float]]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, samples in zip(calls, spent, strict=True):
+            wall, cpu = time.perf_counter(), time.process_time()
+            call()
+            samples.append(((time.process_time() - cpu) * 1e3, (time.perf_counter() - wall) * 1e3))
+    return spent
 
 
 def imports(directory: Path, databases: list[tuple[str, str]]) -> Sheet:
     """Whole imports, signature and database included."""
     sheet = Sheet(
         "Imports from a signed repository on disk",
-        ("database", "case", "seconds", "CPU s", "SQL statements"),
-        "From the signature to stored candidates. gpgv and PostgreSQL work in processes of their own.",
+        ("database", "case", "seconds", "fetch, compare, write", "CPU s", "SQL statements"),
+        "From the signature to stored candidates. To compare is to read, to look up what is stored, and to number new"
+        " versions. gpgv and PostgreSQL work in processes of their own.",
     )
     signer = Signer()
     for kind, url in databases:
@@ -236,13 +335,21 @@ def _cases(root: Path, ecosystem: str, signer: Signer, settings: Settings, count
 def _import(sheet: Sheet, kind: str, case: str, settings: Settings, source: int) -> None:
     from tests.server.queries import queries
 
+    steps: dict[str, float] = {}
+
+    def progress(step: str) -> None:
+        steps["compare" if step not in {"fetch", "write", "advisories"} else step] = time.perf_counter()
+
     wall, cpu = time.perf_counter(), time.process_time()
     with queries() as sent:
-        report = importer.import_source(settings, source)
+        report = importer.import_source(settings, source, progress)
+    steps["end"] = time.perf_counter()
     assert report is not None
     assert report["state"] == "ok", report
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    sheet.add(kind, case, f"{wall:.3f}", f"{cpu:.3f}", f"{len(sent):,}")
+    begun = [steps[name] for name in ("fetch", "compare", "write", "advisories", "end") if name in steps]
+    parts = " ".join(f"{after - before:.2f}" for before, after in pairwise(begun)) if "compare" in steps else "-"
+    sheet.add(kind, case, f"{wall:.3f}", parts, f"{cpu:.3f}", f"{len(sent):,}")
 
 
 def _catalogue(sheet: Sheet, kind: str) -> None:
@@ -257,7 +364,8 @@ def _catalogue(sheet: Sheet, kind: str) -> None:
     size = tracemalloc.get_traced_memory()[0] / 2**20
     tracemalloc.stop()
     catalog.forget()
-    sheet.add(kind, f"catalogue of {len(found.offers):,} in memory ({size:.0f} MiB)", f"{wall:.3f}", f"{cpu:.3f}", "2")
+    case = f"catalogue of {len(found.offers):,} in memory ({size:.0f} MiB)"
+    sheet.add(kind, case, f"{wall:.3f}", "-", f"{cpu:.3f}", "2")
 
 
 def run() -> list[Sheet]:

@@ -100,11 +100,11 @@ PLAIN_PACKAGES = [
 GOOD = primary_xml(PLAIN_PACKAGES).decode()
 SNIPPETS = [
     "<", ">", "&", "]]>", "<!-- x -->", "<![CDATA[x]]>", "<?x y?>", "<!DOCTYPE x>", "&amp;", "&#65;", "&#0;",
-    "&#xD800;", "&#xFFFE;", "&#x10FFFF;", "&#x110000;", "&#xe9;", "&#x1F;", "&#xE9;", "&nbsp;", "\0", "\x01", "\ufffe", "\uffff",
-    "\ud800", "é", "\r\n", "\t", "\f", "\x7f", '"', "'", "/", "=", " ", "\n", "<b/>", "<b>", "</b>", ' x="1"',
-    "-1", "\xff", "<name>z</name>", "<rpm:provides/>", "<rpm:obsoletes/>", "</package>", '<package type="rpm">', "</metadata>",
-    "<file>/x</file>", "99999999999999999999", "<rpm:entry/>", '<rpm:entry name=""/>', ' name="z"', ' xmlns="urn:x"',
-    "<rpm:provides>", "</rpm:provides>", '<rpm:obsoletes><rpm:entry name="q"/></rpm:obsoletes>', ' xml:base="x"',
+    "&#xD800;", "&#xFFFE;", "&#x10FFFF;", "&#x110000;", "&#xe9;", "&#x1F;", "&#xE9;", "&nbsp;", "\0", "\x01", "\ufffe",
+    "\uffff", "\ud800", "é", "\r\n", "\t", "\f", "\x7f", '"', "'", "/", "=", " ", "\n", "<b/>", "<b>", "</b>", ' x="1"',
+    "-1", "\xff", "<name>z</name>", "<rpm:provides/>", "<rpm:obsoletes/>", "</package>", '<package type="rpm">',
+    "</metadata>", "<file>/x</file>", "99999999999999999999", "<rpm:entry/>", '<rpm:entry name=""/>', ' name="z"',
+    ' xmlns="urn:x"', "<rpm:provides>", "</rpm:provides>", '<rpm:obsoletes><rpm:entry name="q"/></rpm:obsoletes>', ' xml:base="x"',
 ]  # fmt: skip
 
 

@@ -48,9 +48,10 @@ class _Zstd:
     def decompress(self, data: bytes, limit: int) -> bytes:
         if data:
             self._data, self._read = self._data[self._read :] + data, 0
-        piece = self._data[self._read : self._read + _ZSTD_FEED]
-        self._read += len(piece)
-        out = self._inner.decompress(piece)
+        out = b""
+        while not out and not self._inner.eof and not self.needs_input:
+            out = self._inner.decompress(self._data[self._read : self._read + _ZSTD_FEED])
+            self._read += _ZSTD_FEED
         if self._inner.eof:
             self.eof = True
             self.unused_data = self._inner.unused_data + self._data[self._read :]

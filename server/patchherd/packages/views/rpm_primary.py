@@ -162,13 +162,11 @@ def _take(data: bytes, found: list[RpmPackage]) -> bool:
         parts = _split()(data.decode())
     except UnicodeDecodeError:
         return False
-    if parts.pop():
+    if parts.pop() or any(parts[::11]):
         return False
-    for between, name, arch, epoch, version, release, size, source, _, relations, _ in zip(
+    for _, name, arch, epoch, version, release, size, source, _, relations, _ in zip(
         *[iter(parts)] * 11, strict=True
     ):
-        if between:
-            return False
         if arch in {"src", "nosrc"}:
             continue
         obsoletes = tuple(map(_relation, _ENTRIES(relations))) if relations else ()
