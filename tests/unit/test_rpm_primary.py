@@ -104,7 +104,8 @@ SNIPPETS = [
     "\uffff", "\ud800", "é", "\r\n", "\t", "\f", "\x7f", '"', "'", "/", "=", " ", "\n", "<b/>", "<b>", "</b>", ' x="1"',
     "-1", "\xff", "<name>z</name>", "<rpm:provides/>", "<rpm:obsoletes/>", "</package>", '<package type="rpm">',
     "</metadata>", "<file>/x</file>", "99999999999999999999", "<rpm:entry/>", '<rpm:entry name=""/>', ' name="z"',
-    ' xmlns="urn:x"', "<rpm:provides>", "</rpm:provides>", '<rpm:obsoletes><rpm:entry name="q"/></rpm:obsoletes>', ' xml:base="x"',
+    ' xmlns="urn:x"', "<rpm:provides>", "</rpm:provides>", '<rpm:obsoletes><rpm:entry name="q"/></rpm:obsoletes>',
+    ' xml:base="x"',
 ]  # fmt: skip
 
 
