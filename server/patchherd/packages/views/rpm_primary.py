@@ -101,7 +101,7 @@ def _split() -> Callable[[str], list[str]]:
         rf'<package type="rpm">{_GAP}<name>([A-Za-z0-9][A-Za-z0-9._+\-]{{0,{NAME_LENGTH - 1}}}+)</name>{_GAP}'
         rf"<arch>([a-z0-9_]{{1,32}}+)</arch>{_GAP}"
         rf'<version epoch="([0-9]{{1,{EPOCH_LENGTH}}}+)" ver="({_EVR})" rel="({_EVR})"/>{_GAP}'
-        rf'<checksum type="[a-z0-9]++" pkgid="YES">[0-9a-f]++</checksum>{_GAP}'
+        rf'<checksum type="[a-z0-9]++" pkgid="YES">[0-9A-Fa-f]++</checksum>{_GAP}'
         rf"{_element('summary')}{_element('description')}{_element('packager')}{_element('url')}"
         rf'<time file="{_NUMBER}" build="{_NUMBER}"/>{_GAP}'
         rf'<size package="({_NUMBER})" installed="{_NUMBER}" archive="{_NUMBER}"/>{_GAP}'
@@ -124,7 +124,7 @@ _HEAD = re.compile(
     rb' xmlns:rpm="http://linux\.duke\.edu/metadata/rpm" packages="[0-9]{1,18}">[ \t\r\n]*'
 ).match
 _FOOT = re.compile(rb"[ \t\r\n]*</metadata>[ \t\r\n]*").fullmatch
-_SPACE, _END = b"\n ", b"</package>"
+_END = b"</package>"
 
 
 def _usual(packed: Path, name: str) -> list[RpmPackage] | None:
@@ -141,9 +141,9 @@ def _usual(packed: Path, name: str) -> list[RpmPackage] | None:
         end = data.rfind(_END) + len(_END)
         if end < len(_END):
             end = 0
-        elif not _take(data[:end].lstrip(_SPACE), found):
+        elif not _take(memoryview(data)[:end], found):
             return None
-        rest = data[end:].lstrip(_SPACE)
+        rest = data[end:].lstrip(b"\n ")
         if len(rest) > MAX_PENDING:
             return None
     return found if rest is not None and _FOOT(rest) else None
@@ -163,10 +163,10 @@ def _large(blocks: Iterator[bytes]) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def _take(data: bytes, found: list[RpmPackage]) -> bool:
+def _take(data: memoryview, found: list[RpmPackage]) -> bool:
     """Add the packages that `data` consists of; False when there is anything else."""
     try:
-        parts = _split()(data.decode())
+        parts = _split()(str(data, "utf-8").lstrip("\n "))
     except UnicodeDecodeError:
         return False
     if parts.pop() or any(parts[::11]):
