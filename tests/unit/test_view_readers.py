@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 from debian import deb822
@@ -344,7 +345,7 @@ def test_packages_of_primary(tmp_path: Path) -> None:
     )
     (first, second), skipped = read_xml(tmp_path, gzip.compress(content))
     assert not skipped
-    assert first == ("a", "1.0-1.el9", "x86_64", "a-src", None, 4096, ())
+    assert msgspec.structs.astuple(first) == ("a", "1.0-1.el9", "x86_64", "a-src", None, 4096, ())
     assert (first.nevra, second.nevra) == ("a-0:1.0-1.el9.x86_64", "b-4:2.0-3.el9.x86_64")
     assert (second.version, second.obsoletes) == ("4:2.0-3.el9", ("old-b < 2.0",))
 
@@ -371,6 +372,7 @@ OUTSIDE = b'<!DOCTYPE m [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
         (GOOD.replace(b"<summary>a", b"<summary>&undefined;"), "primary"),
         (GOOD[:-40], "primary"),
         (GOOD.replace("Zoë".encode(), "Zoë".encode("latin-1")), "UTF-8"),
+        (GOOD.replace(b"<description>Zo", b"<description").decode().encode("latin-1"), "UTF-8"),
         (GOOD.replace(b'encoding="UTF-8"', b'encoding="UTF-16"'), "UTF-8 is needed"),
         (GOOD.decode().encode("utf-16"), "primary"),
         (GOOD.replace(b"<summary>a", b"<summary>a\0"), "NUL"),

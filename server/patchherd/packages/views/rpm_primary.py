@@ -13,7 +13,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from patchherd.packages import streams
 from patchherd.packages.models import NAME_LENGTH, VERSION_LENGTH
@@ -35,7 +37,7 @@ Row = tuple[str, str, str, str, str, str | int, str | None, tuple[str, ...]]
 """name, arch, epoch, version, release, size, file name of the source, obsoletes; every one checked"""
 
 
-class RpmPackage(NamedTuple):
+class RpmPackage(msgspec.Struct, frozen=True, gc=False):
     """One version that a repository offers."""
 
     name: str
@@ -240,8 +242,7 @@ def _built(rows: Iterable[Row]) -> Iterator[RpmPackage]:
             source_name = None
         if source_version == plain:
             source_version = None
-        # RpmPackage(…) would take twice as long.
-        yield tuple.__new__(RpmPackage, (name, evr, arch, source_name, source_version, int(size), obsoletes))
+        yield RpmPackage(name, evr, arch, source_name, source_version, int(size), obsoletes)
 
 
 @lru_cache(maxsize=16)  # packages of one source stand side by side

@@ -76,6 +76,8 @@ def parsed(name: str, call: Callable[[], Any]) -> Any:
         return call()
     except createrepo_c.CreaterepoCError as exc:
         raise Refused(name, shown(str(exc), 300)) from exc
+    except UnicodeDecodeError as exc:  # createrepo_c's message shows the place, whatever is there
+        raise Refused(name, "has bytes that are no UTF-8") from exc
 
 
 def read_repomd(file: Path, name: str) -> tuple[dict[str, RepoFile], int]:
