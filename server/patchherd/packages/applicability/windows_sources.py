@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
+from functools import partial
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from patchherd.packages.advisories.store import generation
 from patchherd.packages.applicability.windows_products import Build, Product, build_of, fits, products_in
 from patchherd.packages.models import PackageVersion
 from patchherd.packages.views.models import Candidate, ContentView, ViewIndex, ViewSource
+from patchherd.packages.views.remembered import Remembered
 
 REMEMBERED = 8
 """Views that are kept in memory."""
@@ -91,7 +93,7 @@ class Advised(NamedTuple):
 
 NOTHING = Advised({}, {})
 _lock = Lock()
-_views: OrderedDict[tuple[Any, int], Offered] = OrderedDict()
+_views: Remembered[Offered] = Remembered(REMEMBERED)
 _advised: tuple[Any, Advised] = (None, NOTHING)
 
 
@@ -102,20 +104,10 @@ def offered(view_ids: Iterable[int]) -> list[Offered]:
         return []
     query = ContentView.select(ContentView.id, ContentView.name, ContentView.generation)
     query = query.where(ContentView.id.in_(wanted) & (ContentView.ecosystem == "windows")).order_by(ContentView.id)
-    out = []
-    for number, name, current in query.tuples():
-        place = (db.obj, number)
-        with _lock:
-            found = _views.get(place)
-        if found is None or found[1:3] != (name, current):
-            found = _load(number, name, current)
-        with _lock:
-            _views[place] = found
-            _views.move_to_end(place)
-            while len(_views) > REMEMBERED:
-                _views.popitem(last=False)
-        out.append(found)
-    return out
+    return [
+        _views.get(number, (name, current), partial(_load, number, name, current))
+        for number, name, current in query.tuples()
+    ]
 
 
 def _load(view_id: int, name: str, current: int) -> Offered:

@@ -4,17 +4,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
-from threading import Lock
 from typing import Any, NamedTuple
 
 import msgspec
 
-from patchherd.database import among, db, stored_rows
+from patchherd.database import among, stored_rows
 from patchherd.errors import NotFound
 from patchherd.packages.models import PackageVersion
 from patchherd.packages.views.models import Candidate, ContentView, ViewIndex, ViewSource
+from patchherd.packages.views.remembered import Remembered
 
 REMEMBERED = 4
 """Views whose catalogue is kept; Debian stable takes some 25 MB."""
@@ -68,27 +67,14 @@ class Detail(NamedTuple):
     """origin, label, suite, codename, date of the release, as far as it says so; component of apt indexes; url."""
 
 
-_lock = Lock()
-_known: OrderedDict[tuple[Any, int], Catalog] = OrderedDict()
-_replacing: dict[tuple[Any, int], tuple[int, dict[str, tuple[Replacing, ...]]]] = {}
+_catalogs: Remembered[Catalog] = Remembered(REMEMBERED)
+_replacing: Remembered[dict[str, tuple[Replacing, ...]]] = Remembered(REMEMBERED)
 
 
 def catalog(view_id: int) -> Catalog:
     """The catalogue of a view, from memory as long as the view has not changed. Raises NotFound."""
     current, ecosystem = _generation(view_id)
-    place = (db.obj, view_id)
-    with _lock:
-        found = _known.get(place)
-        if found is not None and found.generation == current:
-            _known.move_to_end(place)
-            return found
-    fresh = _load(view_id, current, ecosystem)
-    with _lock:
-        _known[place] = fresh
-        _known.move_to_end(place)
-        while len(_known) > REMEMBERED:
-            _known.popitem(last=False)
-    return fresh
+    return _catalogs.get(view_id, current, lambda: _load(view_id, current, ecosystem))
 
 
 def part(view_id: int, names: Iterable[str]) -> Catalog:
@@ -107,9 +93,8 @@ def _generation(view_id: int) -> tuple[int, str]:
 
 def forget() -> None:
     """Let go of all catalogues."""
-    with _lock:
-        _known.clear()
-        _replacing.clear()
+    _catalogs.clear()
+    _replacing.clear()
 
 
 def _load(view_id: int, generation: int, ecosystem: str, names: list[str] | None = None) -> Catalog:
@@ -140,16 +125,13 @@ def _load(view_id: int, generation: int, ecosystem: str, names: list[str] | None
         if module:
             modules[number] = tuple(module.split())
     offers = {place: tuple(sorted(found, reverse=True)) for place, found in gathered.items()}
-    replacing = _obsoletes(view_id, generation) if ecosystem == "rpm" else {}
+    rpm = ecosystem == "rpm"
+    replacing = _replacing.get(view_id, generation, lambda: _obsoletes(view_id)) if rpm else {}
     return Catalog(view_id, generation, offers, priorities, modules, replacing)
 
 
-def _obsoletes(view_id: int, generation: int) -> dict[str, tuple[Replacing, ...]]:
-    """See `Catalog.obsoletes`; from memory as long as the view has not changed."""
-    with _lock:
-        known = _replacing.get((db.obj, view_id))
-    if known is not None and known[0] == generation:
-        return known[1]
+def _obsoletes(view_id: int) -> dict[str, tuple[Replacing, ...]]:
+    """See `Catalog.obsoletes`."""
     query = (
         Candidate.select(Candidate.id, PackageVersion.name, PackageVersion.architecture, Candidate.details)
         .join(PackageVersion)
@@ -164,10 +146,7 @@ def _obsoletes(view_id: int, generation: int) -> dict[str, tuple[Replacing, ...]
             replaced = relation.partition(" ")[0]
             if replaced != name:
                 gathered.setdefault(replaced, []).append(Replacing(number, name, relation, architecture))
-    found = {name: tuple(rows) for name, rows in gathered.items()}
-    with _lock:
-        _replacing[db.obj, view_id] = (generation, found)
-    return found
+    return {name: tuple(rows) for name, rows in gathered.items()}
 
 
 def of_name(view_id: int, name: str) -> list[Offered]:
