@@ -18,17 +18,17 @@ from patchherd import database
 from patchherd.database import now
 from patchherd.deployments.upkeep import tidy
 from patchherd.devices.registry import find_device
-from patchherd.packages.advisories.rerating import rate_anew
-from patchherd.packages.applicability import background, windows_loops
+from patchherd.packages.applicability import background, windows_loops, windows_reports
 from patchherd.packages.applicability.models import UpdateReturn
 from patchherd.packages.applicability.windows_explain import explain
 from patchherd.packages.applicability.windows_reports import rejudge
+from patchherd.packages.models import EvaluationDue, Verdict
 from patchherd.packages.reports import receive_report
 from patchherd.packages.views import importer, registry
 from patchherd.packages.views.models import ContentView
 from patchherd.packages.windows import windows_report
 from patchherd.settings import Settings
-from tests.server.advisories import taken
+from tests.server.advisories import SAMPLES, taken
 from tests.server.api import Api
 from tests.server.queries import queries
 
@@ -73,6 +73,7 @@ class Windows:
 
     def __init__(self, api: Api, **about: Any) -> None:
         self.api, self.about = api, {**SERVER_2022, **about}
+        self.settings: Settings = api.client.application.config["PATCHHERD"]
         self.host = api.enroll(friendly_name="win")
         self.id = int(api.get(f"/devices/{self.host['id']}").json["id"])
 
@@ -403,15 +404,203 @@ def test_views_count_without_a_report_and_no_longer_than_they_are_assigned(win: 
     assert win.shown()["status"] == "missing"
 
 
-def test_new_advisories_are_heard_at_the_next_report(win: Windows) -> None:
-    packages = (offer("KB5040000"), hotfix("KB5050001"))
-    win.report(*packages)
-    assert win.missing() == {"KB5040000"}
-    taken("msrc", "msrc-2026-jan.json")
+# -- when advisories come, change and go -----------------------------------------------------------------------------
+
+
+def evaluated(win: Windows) -> int:
+    """How many devices the worker's command judges; afterwards nothing is left to do."""
     with database.connection():
-        rate_anew()
+        done = background.evaluate_due(win.settings)
+        if background.is_due():  # asked for within the millisecond in which that began
+            background.evaluate_due(win.settings)
+        assert not background.is_due()
+    return done
+
+
+def due() -> set[int]:
+    with database.connection():
+        return {row[0] for row in EvaluationDue.select(EvaluationDue.device).where(EvaluationDue.anew).tuples()}
+
+
+def months(tmp_path: Path, *changes: tuple[str, str], drop: int | None = None) -> Path:
+    """The sample of January with other text in some places, or without one vulnerability."""
+    text = (SAMPLES / "msrc-2026-jan.json").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    told = json.loads(text)
+    if drop is not None:
+        del told["Vulnerability"][drop]
+    path = tmp_path / "january.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_new_advisories_count_without_a_report(win: Windows) -> None:
+    win.report(offer("KB5040000"), offer("KB5050001"), hotfix("KB1"))
+    assert (win.missing(), win.shown()["counts"]["critical"]) == ({"KB5040000", "KB5050001"}, 0)
+    with database.connection():
+        evaluated_at = find_device(win.host["id"]).evaluated_at
+    taken("msrc", "msrc-2026-jan.json")
+    assert evaluated(win) == 1
+    assert win.verdicts() == {
+        "KB5050001": ("missing", None),
+        "KB5040000": ("not_installable", "superseded: by KB5050001, which is missing itself"),
+    }
+    assert win.rows()["KB5050001"]["severity"] == "Critical"
+    with database.connection():
+        device = find_device(win.host["id"])
+        assert (device.missing, device.missing_critical, device.missing_important) == (1, 1, 0)
+        assert device.evaluated_at == evaluated_at, "its evidence is as old as before"
+    assert evaluated(win) == 0
+
+
+def test_builds_that_advisories_tell_count_without_a_report(api: Api) -> None:
+    win = Windows(api, osVersion="10.0.20348.2700")
+    win.report(offer("KB5050001"), hotfix("KB1"))
+    assert win.shown()["status"] == "missing"
+    taken("msrc", "msrc-2026-jan.json")
+    evaluated(win)
+    assert win.verdicts()["KB5050001"][0] == "current"
+    assert win.shown()["status"] == "current"
+
+
+def test_an_import_that_changes_nothing_asks_for_nothing(win: Windows, tmp_path: Path) -> None:
+    win.report(offer("KB5040000"), hotfix("KB5050001"))
+    taken("msrc", "msrc-2026-jan.json", "msrc")
+    assert due() == {win.id}
+    evaluated(win)
+    taken("msrc", "msrc-2026-jan.json", "msrc")
+    taken("msrc", months(tmp_path), "msrc")  # other bytes, the same words
+    taken("osv", "osv-usn.json")
+    taken("kev", "kev.json")
+    assert due() == set(), "what others publish replaces no update of Windows"
+    assert evaluated(win) == 0
+
+
+def test_devices_of_other_systems_and_without_updates_are_left_alone(api: Api, win: Windows) -> None:
+    win.report(hotfix("KB5050001"))
+    linux = api.enroll()
+    package = {"name": "a", "currentVersion": "1", "availableVersion": "2", "needsUpdate": True}
+    assert api.host("POST", "/hosts/update", linux, {"ecosystem": "deb", "packages": [package]}).status_code == 200
+    taken("msrc", "msrc-2026-jan.json")
+    assert due() == set()
+
+
+def test_advisories_that_go_take_along_what_they_said(win: Windows, tmp_path: Path) -> None:
+    win.report(offer("KB5040000"), offer("KB5050001"), hotfix("KB1"))
+    taken("msrc", "msrc-2026-jan.json", "msrc")
+    evaluated(win)
+    assert win.missing() == {"KB5050001"}
+    taken("msrc", months(tmp_path, ('"Supercedence": "5040000"', '"Supercedence": ""')), "msrc")
+    evaluated(win)
+    assert win.missing() == {"KB5050001", "KB5040000"}
+
+
+def test_severities_follow_what_msrc_says_by_now(win: Windows, tmp_path: Path) -> None:
+    win.report(offer("KB5050001"), offer("KB5040000", wuaSeverity="Critical"), hotfix("KB1"))
+
+    def severities() -> dict[str, tuple[str, str]]:
+        return {kb: (row["severity"], row["severity_source"]) for kb, row in win.rows().items()}
+
+    unrated = {"KB5050001": ("Important", "unrated"), "KB5040000": ("Critical", "msrc")}
+    assert severities() == unrated
+    for word in ("Critical", "Low", "Moderate"):
+        changes = [(f'"Value": "{old}"', f'"Value": "{word}"') for old in ("Critical", "Important")]
+        taken("msrc", months(tmp_path, *changes, ('"Supercedence": "5040000"', '"Supercedence": ""')), "msrc")
+        evaluated(win)
+        assert severities() == unrated | {"KB5050001": (word, "msrc")}
+        with database.connection():
+            device = find_device(win.host["id"])
+            assert device.missing_critical == 1 + (word == "Critical")
+            assert device.missing_moderate == (word == "Moderate")
+
+
+def test_what_the_host_itself_called_critical_is_so_again_with_its_next_report(win: Windows, tmp_path: Path) -> None:
+    packages = (offer("KB5050001", wuaSeverity="Critical"), hotfix("KB1"))
     win.report(*packages)
-    assert win.missing() == set()
+    taken("msrc", "msrc-2026-jan.json", "msrc")
+    taken("msrc", months(tmp_path, ('"Value": "Critical"', '"Value": "Low"'), ('"Important"', '"Low"')), "msrc")
+    evaluated(win)
+    win.report(*packages)
+    assert win.rows()["KB5050001"]["severity"] == "Critical"
+
+
+def test_a_report_during_the_evaluation_wins(win: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    win.report(offer("KB5040000"), offer("KB5050001"), hotfix("KB1"))
+    taken("msrc", "msrc-2026-jan.json")
+    judge = windows_reports.judge
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(windows_reports, "judge", judge)
+        win.report(offer("KB5040000"), hotfix("KB1"))
+        return judge(*args)
+
+    monkeypatch.setattr(windows_reports, "judge", meanwhile)
+    with database.connection():
+        assert background.evaluate_due(win.settings) == 0
+    assert win.verdicts() == {"KB5040000": ("missing", None)}
+    assert due() == {win.id}
+    assert evaluated(win) == 1
+    assert win.verdicts() == {"KB5040000": ("missing", None)}
+
+
+def test_advisories_that_come_during_a_report_are_not_missed(win: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = windows_reports.judge
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(windows_reports, "judge", judge)
+        judged = judge(*args)
+        taken("msrc", "msrc-2026-jan.json")
+        evaluated(win)
+        return judged
+
+    monkeypatch.setattr(windows_reports, "judge", meanwhile)
+    win.report(offer("KB5040000"), offer("KB5050001"), hotfix("KB1"))
+    assert win.missing() == {"KB5040000", "KB5050001"}
+    assert evaluated(win) == 1
+    assert win.missing() == {"KB5050001"}
+
+
+def test_advisories_that_come_during_the_evaluation_are_not_missed(
+    win: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    win.report(offer("KB5040000"), offer("KB5050001"), offer("KB5060001"), hotfix("KB1"))
+    taken("msrc", "msrc-2026-jan.json")
+    judge = windows_reports.judge
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(windows_reports, "judge", judge)
+        judged = judge(*args)
+        taken("msrc", "msrc-2026-feb.json")
+        return judged
+
+    monkeypatch.setattr(windows_reports, "judge", meanwhile)
+    with database.connection():
+        background.evaluate_due(win.settings)
+    assert win.missing() == {"KB5050001", "KB5060001"}
+    assert evaluated(win) == 1
+    assert win.missing() == {"KB5060001"}
+
+
+def test_many_devices_are_judged_anew_by_few_queries(api: Api) -> None:
+    hosts = [Windows(api, hostname=f"win{number}") for number in range(8)]
+    for number, host in enumerate(hosts):
+        host.report(offer("KB5040000"), offer("KB5050001"), hotfix(f"KB{1_000_000 + number}"))
+    counts = []
+    for month, some in (("jan", hosts[:2]), ("feb", hosts)):
+        taken("msrc", f"msrc-2026-{month}.json")
+        with database.connection():
+            EvaluationDue.delete().where(EvaluationDue.device.not_in([host.id for host in some])).execute()
+            Verdict.update(verdict="missing", reason=None).execute()  # so that each has a row to change
+            with queries() as seen:
+                assert background.evaluate_due(hosts[0].settings) == len(some)
+        counts.append(len(seen))
+        assert all(host.verdicts()["KB5040000"][0] == "not_installable" for host in some)
+    assert counts[1] <= counts[0] + 2
+
+
+# -- again from what is stored ---------------------------------------------------------------------------------------
 
 
 def test_judging_again_from_what_is_stored(win: Windows, advised: Api, views: Views) -> None:

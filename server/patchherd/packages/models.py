@@ -79,10 +79,12 @@ class DevicePackages(BaseModel):
 
 
 class EvaluationDue(BaseModel):
-    """A device that is to be evaluated anew against its content views, in the background."""
+    """A device that is to be evaluated anew, in the background."""
 
     device = peewee.ForeignKeyField(Device, primary_key=True, on_delete="CASCADE")
     asked_at = UtcField()
+    anew = peewee.BooleanField(default=False)
+    """Even where no content view is its own: something else has changed by which it is judged."""
 
 
 class Verdict(BaseModel):

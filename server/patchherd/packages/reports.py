@@ -30,7 +30,7 @@ from patchherd.errors import NotFound, invalid
 from patchherd.packages import verdicts
 from patchherd.packages.advisories.rating import enrich, sources_of
 from patchherd.packages.advisories.records import distribution_of
-from patchherd.packages.advisories.store import GENERATION_COLUMNS
+from patchherd.packages.advisories.store import GENERATION_COLUMNS, generation
 from patchherd.packages.applicability import evaluation, windows_loops, windows_reports
 from patchherd.packages.applicability.judge import known
 from patchherd.packages.due import ask_for
@@ -184,6 +184,8 @@ def receive_report(
         verdicts.apply([verdicts.difference(device_id, rows, findings, moment)])
         if seen is not None and seen != evaluation.views_now(device_id):
             ask_for([device_id])  # they have changed in between
+        if generation() != (host.feeds, int(host.feed_changes or 0)):
+            ask_for([device_id], anew=True)  # advisories have
         if turn is not None:
             windows_loops.keep(device_id, turn, moment)
         write_gate(host.gate, _gate_changes(host, told))

@@ -125,13 +125,14 @@ def rate_step(base: Rated, found: list[dict[str, Any]] | None, exploited: frozen
     if not found:
         return base
     text = json_text(found)
-    rating = _rating(found)
+    rating = rating_of(found)
     if base.severity_source == "msrc" or (base.security and not rating.security):
         return base._replace(advisories=text)
     return Rated(rating.severity, rating.source, rating.security, text)
 
 
-def _rating(found: list[dict[str, Any]]) -> Rating:
+def rating_of(found: list[dict[str, Any]]) -> Rating:
+    """The rating that these advisories alone give."""
     fixes = [advisory for advisory in found if advisory["type"] == "security"]
     if not fixes:
         return Rating("Optional", "none", False)

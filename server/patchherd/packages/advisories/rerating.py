@@ -13,9 +13,18 @@ from patchherd.database import json_text, write_transaction
 from patchherd.devices.models import Device
 from patchherd.packages import status
 from patchherd.packages.advisories.models import AdvisoryFeed, PackageSource
-from patchherd.packages.advisories.rating import Rated, Step, advisories_of, known_exploited, rate_step, step_to
+from patchherd.packages.advisories.rating import (
+    Rated,
+    Step,
+    advisories_of,
+    known_exploited,
+    rate_step,
+    rating_of,
+    step_to,
+)
 from patchherd.packages.advisories.records import distribution_of
 from patchherd.packages.advisories.store import generation
+from patchherd.packages.due import ask_for
 from patchherd.packages.evaluate import Finding
 from patchherd.packages.models import DevicePackages, PackageSet, Verdict
 
@@ -39,9 +48,14 @@ def rate_anew() -> int:
     named = advisories_of({group[0] for group in groups if group[0] is not None}, current)
     changed, recount = 0, False
     for step, where, before, base in groups:
-        after = rate_step(base, named[step] if step is not None else None, exploited)
+        found = named[step] if step is not None else None
+        lost = found == []
+        if lost and before.severity_source == "msrc":
+            base = before._replace(advisories="[]")
+        after = rate_step(base, found, exploited)
         if after != before:
-            changed += _change(where, before, after, lost=step is not None and not named[step])
+            lost = lost or (before.severity_source == "msrc" and after.severity != before.severity)
+            changed += _change(where, before, after, lost)
             recount = recount or (after.security, after.severity) != (before.security, before.severity)
     if recount:
         with write_transaction():
@@ -55,9 +69,14 @@ def rate_anew() -> int:
 
 
 def _judge_windows_anew() -> None:
-    """What replaces what, and which build has it, may have changed: the next report of each device is judged by it."""
-    sets = PackageSet.select(PackageSet.id).where(PackageSet.ecosystem == "windows")
-    DevicePackages.update(fingerprint=b"").where(DevicePackages.package_set.in_(sets)).execute()
+    """What replaces what, and which build has it, may have changed: ask for all whose verdicts may depend on it."""
+    link = DevicePackages
+    windows = link.package_set.in_(PackageSet.select(PackageSet.id).where(PackageSet.ecosystem == "windows"))
+    has_rows = fn.EXISTS(Verdict.select(Value(1)).where(Verdict.device == link.device))
+    concerned = link.select(link.device).where(windows & ((link.views != "") | has_rows))
+    ask_for([row[0] for row in concerned.tuples()], anew=True)
+    gone = link.device.in_(Device.select(Device.id).where(Device.deleted_at.is_null(False)))
+    link.update(fingerprint=b"").where(windows & gone).execute()  # one that is restored is judged by its next report
 
 
 Group = tuple[Step | None, tuple[Any, ...], Rated, Rated]
@@ -107,7 +126,11 @@ def as_reported(finding: Finding) -> Finding:
 
 
 def _without(before: Rated) -> Rated:
-    if before.severity_source in {"msrc", "none", "unrated"}:
+    if before.severity_source == "msrc":  # as hosts and imported advisories both say it
+        mine = rating_of(msgspec.json.decode(before.advisories)).severity != before.severity
+    else:
+        mine = before.severity_source in {"none", "unrated"}
+    if mine:
         return before._replace(advisories="[]")
     return Rated("Important", "unrated", True, "[]") if before.security else Rated("Optional", "none", False, "[]")
 

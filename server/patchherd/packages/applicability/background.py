@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Evaluate devices anew when what their content views offer has changed, or which views are theirs.
+"""Evaluate devices anew when what their content views offer has changed, or which views are theirs, or advisories.
 
 Each package set is judged once for its views, however many devices have it. A device is written only if nothing about
 it has changed meanwhile: its own report comes first, and is evaluated when it arrives.
@@ -23,7 +23,7 @@ from patchherd.packages import verdicts
 from patchherd.packages.advisories.rating import enrich
 from patchherd.packages.advisories.records import distribution_of
 from patchherd.packages.advisories.rerating import as_reported
-from patchherd.packages.advisories.store import known_sources
+from patchherd.packages.advisories.store import generation, known_sources
 from patchherd.packages.applicability import windows_reports
 from patchherd.packages.applicability.evaluation import ECOSYSTEMS, context_of, is_open, offers_for
 from patchherd.packages.applicability.judge import Known, Outdated
@@ -84,6 +84,8 @@ _COUNTS = (*COUNTS, "patch_status", "patch_reason")
 
 def is_due() -> bool:
     """Whether there is anything to evaluate."""
+    if EvaluationDue.select().where(EvaluationDue.anew == True).exists():  # noqa: E712
+        return True
     if not ContentView.select().exists():
         return DevicePackages.select().where(DevicePackages.views != "").exists()
     return bool(_stale()) or EvaluationDue.select().exists()
@@ -109,12 +111,12 @@ def _newest_move(since: int) -> int:
 
 
 def evaluate_due(settings: Settings, progress: Progress = lambda done, total: None) -> int:
-    """Evaluate every device whose views, or what they offer, have changed; how many devices that were."""
+    """Evaluate every device by whose views, or what they offer, or by what else it is judged has changed; how many."""
     began, move = now(), _newest_move(0)
     columns = (ContentView.id, ContentView.ecosystem, ContentView.generation, ContentView.evaluated)
     views = {row.id: row for row in ContentView.select(*columns)}
     stale = _stale()
-    asked = {row[0] for row in EvaluationDue.select(EvaluationDue.device).tuples()}
+    asked = dict(EvaluationDue.select(EvaluationDue.device, EvaluationDue.anew).tuples())
     groups = _affected(settings, {number: row.ecosystem for number, row in views.items()}, stale, asked)
     total = sum(map(len, groups.values()))
     done, missed = 0, list[int]()
@@ -130,16 +132,19 @@ def evaluate_due(settings: Settings, progress: Progress = lambda done, total: No
             same = (ContentView.id == number) & (ContentView.evaluated == views[number].evaluated)
             ContentView.update(evaluated=views[number].generation, matched=move).where(same).execute()
         EvaluationDue.delete().where(EvaluationDue.asked_at < began).execute()
-        ask_for(missed)
+        ask_for(missed, anew=True)
     if total:
-        log.info("devices evaluated against their content views", devices=total - len(missed), missed=len(missed))
+        log.info("devices evaluated anew", devices=total - len(missed), missed=len(missed))
     return total - len(missed)
 
 
 def _affected(
-    settings: Settings, ecosystems: dict[int, str], stale: set[int], asked: set[int]
+    settings: Settings, ecosystems: dict[int, str], stale: set[int], asked: dict[int, bool]
 ) -> dict[tuple[Match, str], list[int]]:
-    """(views, ecosystem) -> devices whose verdicts may have to change, those of one package set side by side."""
+    """(views, ecosystem) -> devices whose verdicts may have to change, those of one package set side by side.
+
+    `asked`: device -> `EvaluationDue.anew`.
+    """
     link = DevicePackages
     query = link.select(link.package_set, link.device, link.views, PackageSet.ecosystem).join(PackageSet)
     if stale or not ecosystems:
@@ -152,7 +157,7 @@ def _affected(
         match = matches[device]
         fitting = tuple(view for view in match.views if ecosystems.get(view) == ecosystem)
         match = Match(fitting, match.by) if fitting else NONE
-        concerned = match.views and (device in asked or not stale.isdisjoint(match.views))
+        concerned = asked.get(device) or (match.views and (device in asked or not stale.isdisjoint(match.views)))
         if ecosystem in EVALUATED and (concerned or match.text != before):
             found[match, ecosystem].append(device)
     return found
@@ -172,7 +177,7 @@ class _Evaluator:
 
     def evaluate(self, device_ids: list[int]) -> list[int]:
         """Evaluate some devices and write what has changed; those that others wrote meanwhile stay as they are."""
-        machines = _machines(device_ids)
+        advised, machines = generation(), _machines(device_ids)
         rows = verdicts.rows_of(machines)
         if self.ecosystem == "windows":
             judged = windows_reports.rejudge(machines, dict.fromkeys(machines, self.match.views))
@@ -191,6 +196,8 @@ class _Evaluator:
             ]
             verdicts.apply([verdicts.difference(number, rows[number], found[number], moment) for number in kept])
             self._note({number: (machines[number], found[number]) for number in kept})
+            if generation() != advised:
+                ask_for(kept, anew=True)  # by what of the advisories they were judged, nobody knows
         return [number for number in machines if number not in set(kept)]
 
     def _judge(self, set_ids: set[int]) -> None:

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright (c) 2026, Patchherd contributors
+"""Devices that are judged anew although no content view is theirs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+UP = ('ALTER TABLE "evaluation_due" ADD COLUMN "anew" BOOLEAN NOT NULL DEFAULT FALSE',)
+DOWN = ('ALTER TABLE "evaluation_due" DROP COLUMN "anew"',)
+
+
+def up(migrator: Any, db: Any) -> None:
+    """Say why a device is to be evaluated."""
+    for statement in UP:
+        db.execute_sql(statement)
+
+
+def down(migrator: Any, db: Any) -> None:
+    """Content views are the only reason."""
+    for statement in DOWN:
+        db.execute_sql(statement)
