@@ -31,6 +31,7 @@ BENCHMARKS = {
     "groups": "Groups",
     "advisories": "Advisories",
     "applicability": "Applicability",
+    "windows": "Windows after new advisories",
     "deployment": "Deployment",
 }
 HEAD = """# Benchmarks

@@ -8,6 +8,7 @@ The host's search is believed, except where there is proof against it (docs/patc
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from copy import copy
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -40,7 +41,7 @@ class Host(NamedTuple):
 
 
 class Known:
-    """What views and advisories say, as one graph for one host.
+    """What views and advisories say, as one graph for one host (or for several, see `of`).
 
     A node is a KB, or the id of an update whose KB does not tell which one it is.
     """
@@ -50,6 +51,13 @@ class Known:
         self.reused = frozenset[str]().union(*(view.reused for view in views))
         self._above: dict[str, frozenset[str]] = {}
         self._nodes: dict[str, str | None] = {}
+        self._builds: dict[str, list[Build]] = {}
+
+    def of(self, host: Host) -> Known:
+        """The same for another host of the same Windows; what is found out for one is known for both."""
+        other = copy(self)
+        other.host = host
+        return other
 
     def update(self, update_id: str, kb: str | None) -> tuple[Offered, Update] | None:
         """The view that has an update, by its id or by a KB that tells it."""
@@ -110,11 +118,13 @@ class Known:
         """The builds that a KB brings to systems of the host's line."""
         if self.host.build is None or kb is None:
             return []
-        return [
-            build
-            for build, product in self.advised.builds.get(kb, ())
-            if build.line == self.host.build.line and fits(products_in(product), self.host.system) is not False
-        ]
+        if kb not in self._builds:
+            self._builds[kb] = [
+                build
+                for build, product in self.advised.builds.get(kb, ())
+                if build.line == self.host.build.line and fits(products_in(product), self.host.system) is not False
+            ]
+        return self._builds[kb]
 
     def proven(self, kb: str | None) -> Build | None:
         """The build that a KB brings, where the host has that one or a newer one."""

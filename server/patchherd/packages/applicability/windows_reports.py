@@ -132,13 +132,18 @@ def rejudge(device_ids: Iterable[int], views: Mapping[int, Iterable[int]] | None
     kbs = installed_kbs({device.package_set for device in devices.values()})
     rows, moving, advice = reported_by(devices), loops.load(devices), advised()
     loaded: dict[tuple[int, ...], list[Offered]] = {}
+    alike: dict[Any, Known] = {}
     out = {}
     for number, device in devices.items():
         told = (views or {}).get(number)
         chosen = Match.read(device.views or "").views if told is None else tuple(told)
         if chosen not in loaded:
             loaded[chosen] = offered(chosen)
-        known = Known(device.host(kbs[device.package_set]), loaded[chosen], advice)
+        host = device.host(kbs[device.package_set])
+        kind = (chosen, host.system, host.build and host.build.line)
+        if kind not in alike:
+            alike[kind] = Known(host, loaded[chosen], advice)
+        known = alike[kind].of(host)
         reported = rows.get(number, [])
         missing = [one.update_id for one in reported if one.verdict == "missing" and one.update_id]
         found = loops.reasons(moving.get(number, {}), missing, now())
