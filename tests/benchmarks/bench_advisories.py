@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from patchherd import database
-from patchherd.database import chunked, now, write_transaction
+from patchherd.database import chunked, db, is_sqlite, now, write_transaction
 from patchherd.devices.models import Device
 from patchherd.packages.advisories.importing import define_feed, import_feed
 from patchherd.packages.models import DevicePackages
@@ -49,6 +49,8 @@ def run() -> list[Sheet]:
                     _give_packages(sets)
                     with tempfile.TemporaryDirectory() as place:
                         _import(Path(place) / "usn.json", kind, imports if sets == SETS[0] else None)
+                    if not is_sqlite():
+                        db.execute_sql("VACUUM ANALYZE")  # as PostgreSQL does by itself in the minutes after
                     headers = {"Authorization": str(server.session.headers["Authorization"])}
                     with Client(server.url) as client:
                         for name, cve in CVES.items():

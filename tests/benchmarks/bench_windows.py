@@ -39,8 +39,8 @@ def run() -> list[Sheet]:
     sheet = Sheet(
         f"{DEVICES:,} Windows devices that miss {UPDATES} updates each",
         ("database", "documents", "import s", "evaluation s", "CPU s", "MiB", "rows that changed"),
-        f"Documents of MSRC about {KBS} updates, in chains of up to 40 that replace each other; the import rates what is"
-        " missing and marks the devices, `patchherd view evaluate`, as the worker runs it, judges them.",
+        f"Documents of MSRC about {KBS} updates, in chains of up to 40 that replace each other; the import rates what"
+        " is missing and marks the devices, `patchherd view evaluate`, as the worker runs it, judges them.",
     )
     with empty_databases() as databases:
         for kind, environment in databases:
