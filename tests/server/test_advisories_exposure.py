@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -344,6 +345,52 @@ def test_patches_are_rated_by_advisories(api: Api, advisories_first: bool) -> No
     assert [patch(api, host) for host in (before, beyond, elsewhere)] == [OPTIONAL] * 3
     with database.connection():
         assert [Device.get_by_id(host.id).missing_security for host in (ubuntu, debian, before)] == [1, 1, 0]
+
+
+def urgent(tmp_path: Path, *words: str) -> Path:
+    """The notice of Debian with these urgencies, one a release."""
+    told = json.loads((SAMPLES / "osv-dsa.json").read_text())
+    for part, word in zip(told["affected"], words, strict=False):
+        part["ecosystem_specific"] = {"urgency": word}
+    path = tmp_path / "osv-dsa.json"
+    path.write_text(json.dumps(told))
+    return path
+
+
+def test_patches_keep_the_words_of_those_who_rate_them(api: Api, tmp_path: Path) -> None:
+    gcc = package("gcc", "4:11.2.0-1ubuntu1", "4:11.2.0-1ubuntu2", sourceName="gcc-defaults")
+    ubuntu = add_host("ubuntu", gcc, **UBUNTU)
+    debian = add_host("debian", libssl("3.0.13-1~deb12u1", "3.0.14-1~deb12u2"), **DEBIAN)
+
+    def told(device: Device) -> tuple[str, str, str | None]:
+        [row] = api.get(f"/patches?hostname={device.hostname}").json["patches"]
+        [same] = api.get(f"/devices/{device.id}/patches").json["patches"]
+        name = row["package"]
+        [explained] = api.get(f"/devices/{device.id}/patches/explain?package={name}").json["explanations"]
+        rating = {one: row[one] for one in ("severity", "severity_source", "severity_word")}
+        assert rating.items() <= same.items()
+        assert rating.items() <= explained["patch"].items()
+        (step,) = [step["says"] for step in explained["evidence"] if step["step"] == "severity"]
+        if row["severity_word"]:
+            assert f"({row['severity_word']!r})" in step
+        return row["severity"], row["severity_source"], row["severity_word"]
+
+    assert told(ubuntu) == told(debian) == ("Optional", "none", None)
+    taken("osv", "osv-usn.json")
+    taken("osv", "osv-dsa.json", "debian")
+    assert told(ubuntu) == ("Moderate", "osv", "medium")
+    assert told(debian) == ("Important", "unrated", "not yet assigned")
+    taken("osv", urgent(tmp_path, "low", "high"), "debian")
+    assert told(debian) == ("Important", "osv", "high")
+    taken("osv", urgent(tmp_path, "unimportant", "low"), "debian")
+    assert told(debian) == ("Low", "osv", "low")
+
+
+@pytest.mark.parametrize("urgency", [None, 3, ["high"], {"high": 1}, ""])
+def test_an_urgency_that_is_no_word_rates_nothing(api: Api, tmp_path: Path, urgency: Any) -> None:
+    debian = add_host("debian", libssl("3.0.13-1~deb12u1", "3.0.14-1~deb12u2"), **DEBIAN)
+    taken("osv", urgent(tmp_path, urgency, urgency))
+    assert patch(api, debian)["severity_source"] == "unrated"
 
 
 def test_what_a_report_names_itself_stays(api: Api) -> None:

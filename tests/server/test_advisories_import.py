@@ -83,7 +83,7 @@ def fixed(row: dict[str, Any]) -> set[tuple[str, str, str | None]]:
         ),
         (
             "osv", "osv-dsa.json", "osv DSA-9001-1",
-            {"type": "security", "severity": None, "published": utc(2026, 5, 1),
+            {"type": "security", "severity": None, "severity_word": "not yet assigned", "published": utc(2026, 5, 1),
              "modified": datetime(2026, 5, 2, 12, 0, 0, 123000, UTC), "url": "https://security.example.org/DSA-9001-1"},
             {"CVE-2026-1001", "CVE-2026-1009"},
             {("debian:12", "openssl", "3.0.14-1~deb12u2"), ("debian:13", "openssl", None)},

@@ -288,15 +288,19 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
             item("a", "1-1", "1-2", advisories=[advisory("FEDORA-2024-1", "High"), advisory("X", "medium")]),
             ecosystem="rpm",
         ),
-        [{"severity": "Important", "severity_source": "advisory"}],
+        [{"severity": "Important", "severity_source": "advisory", "severity_word": "High"}],
+    ),
+    "a word that rates nothing": (
+        report(item("a", "1-1", "1-2", advisories=[advisory("FEDORA-2024-1", "None")]), ecosystem="rpm"),
+        [{"severity": "Important", "severity_source": "unrated", "severity_word": "None"}],
     ),
     "security advisory without severity": (
         report(item("a", "1-1", "1-2", advisories=[advisory("ALSA-1", None)]), ecosystem="rpm"),
-        [{"severity": "Important", "severity_source": "unrated", "security": True}],
+        [{"severity": "Important", "severity_source": "unrated", "severity_word": None, "security": True}],
     ),
     "bugfix advisory with severity": (
         report(item("a", "1-1", "1-2", advisories=[advisory("RHBA-1", "Critical", "bugfix")]), ecosystem="rpm"),
-        [{"severity": "Optional", "security": False}],
+        [{"severity": "Optional", "severity_word": None, "security": False}],
     ),
     "windows, as agents report it": (
         {
@@ -336,6 +340,7 @@ CASES: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
                 "kb": "KB5050001",
                 "severity": "Critical",
                 "severity_source": "msrc",
+                "severity_word": "Critical",
                 "title": "2025-01 Cumulative Update (KB5050001)",
                 "installed": None,
             },

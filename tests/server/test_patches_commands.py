@@ -14,7 +14,7 @@ from flask import Flask
 from patchherd import database
 from patchherd.cli import main
 from patchherd.database import now
-from patchherd.devices.registry import create_device
+from patchherd.devices.registry import create_device, find_device
 from patchherd.packages.reports import receive_report
 from patchherd.packages.views import registry
 from tests.repositories import apt_repository, stanza
@@ -53,11 +53,24 @@ def rows(result: Result) -> list[list[str]]:
     return [line.split() for line in result.stdout.splitlines()]
 
 
+def test_who_rates_a_patch_in_which_words(data: Path) -> None:
+    advisory = {"id": "RHSA-1", "type": "security", "severity": "High", "cves": []}
+    newer = {"availableVersion": "2", "needsUpdate": True, "advisories": [advisory]}
+    packages = [{"name": "a", "currentVersion": "1", "architecture": "x86_64", **newer}]
+    with database.connection():
+        receive_report(find_device("silent").id, {"ecosystem": "rpm", "packages": packages})
+    (row,) = rows(command(data, "patches", "silent"))[1:]
+    assert (row[0], row[-2:]) == ("Important", ["advisory:", "High"])
+    (told,) = json.loads(command(data, "patches", "silent", "--json").stdout)["patches"]
+    assert (told["severity"], told["severity_source"], told["severity_word"]) == ("Important", "advisory", "High")
+
+
 def test_what_a_device_misses(data: Path) -> None:
     listed = rows(command(data, "patches", "web1"))
     assert [row[:4] for row in listed[1:]] == [
         ["Important", "web", "1", "2"], ["Optional", "doc", "1", "3"], ["Optional", "kept", "1", "2"],
     ]  # fmt: skip
+    assert listed[1][-1] == "unrated"
     assert listed[3][5:7] == ["not_installable", "held"]
     assert [row[1] for row in rows(command(data, "patches", "web1", "--security"))[1:]] == ["web"]
     told = json.loads(command(data, "patches", "web1", "--package", "d*", "--json").stdout)

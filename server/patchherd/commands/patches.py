@@ -36,7 +36,15 @@ def list_of_device(data: Path, reference: str, filters: dict[str, Any], as_json:
     for row in found["patches"]:
         if row["replaced_by"]:
             row["candidate"] = ", ".join(f"{new['name']} {new['version']}" for new in row["replaced_by"])
-    print_table([*_OF_DEVICE], [[row[name] for name in _OF_DEVICE] for row in found["patches"]])
+    rows = [[*(row[name] for name in _OF_DEVICE), _rated(row)] for row in found["patches"]]
+    print_table([*_OF_DEVICE, "rated by"], rows)
+
+
+def _rated(row: dict[str, Any]) -> str | None:
+    """Who rated a patch, and in which words."""
+    if row["severity_source"] == "none":
+        return None
+    return ": ".join(filter(None, (row["severity_source"], row["severity_word"])))
 
 
 def list_of_fleet(data: Path, filters: dict[str, Any], as_json: bool) -> None:

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-UP = ('ALTER TABLE "evaluation_due" ADD COLUMN "anew" BOOLEAN NOT NULL DEFAULT FALSE',)
+UP = (
+    'ALTER TABLE "evaluation_due" ADD COLUMN "anew" BOOLEAN NOT NULL DEFAULT FALSE',
+    # What is missing learns the words of those who rated it.
+    'UPDATE "advisory_feed" SET "rating_due" = TRUE WHERE "changes" > 0',
+)
 DOWN = ('ALTER TABLE "evaluation_due" DROP COLUMN "anew"',)
 
 

@@ -112,10 +112,10 @@ class Verdict(BaseModel):
     severity = peewee.CharField(max_length=16)
     """Critical, Important, Moderate, Low, Optional."""
     severity_source = peewee.CharField(max_length=64)
-    """Who says so: advisory and its own word, agent, unrated (a security update nobody has rated), category."""
+    """Who says so: see `schemas.SEVERITY_SOURCES`."""
     security = peewee.BooleanField()
     advisories = JsonField()
-    """[{"id","type","severity","cves"}]"""
+    """[{"id","type","severity","cves"}] as the host says; with "source", and see `rating.advisories_of`: imported."""
     origin = peewee.CharField(max_length=255, null=True)
     kb = peewee.CharField(max_length=32, null=True, index=True)
     categories = JsonField()

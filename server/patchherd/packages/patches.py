@@ -18,7 +18,7 @@ from patchherd.devices.evidence import patch_state as patch_state
 from patchherd.devices.models import Device
 from patchherd.packages.evaluate import Finding
 from patchherd.packages.models import Verdict
-from patchherd.packages.severity import SEVERITIES
+from patchherd.packages.severity import SEVERITIES, word_of
 from patchherd.packages.status import COUNTS, SEVERITY_COLUMNS
 from patchherd.settings import Settings
 
@@ -65,6 +65,7 @@ def _described(
         "size": offer.get("size"),
         "severity": found.severity,
         "severity_source": found.severity_source,
+        "severity_word": word_of(found.severity, found.severity_source, advisories),
         "security": found.security,
         "advisories": [advisory["id"] for advisory in advisories],
         "cves": sorted({cve for advisory in advisories for cve in advisory["cves"] or ()}),

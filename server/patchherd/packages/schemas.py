@@ -146,6 +146,9 @@ class Finding(ma.Schema):
     size = ma.fields.Integer(allow_none=True, metadata={"description": "of the download, bytes, where a view tells it"})
     severity = ma.fields.String(validate=validate.OneOf(SEVERITIES))
     severity_source = ma.fields.String(validate=validate.OneOf(SEVERITY_SOURCES))
+    severity_word = ma.fields.String(
+        allow_none=True, metadata={"description": "the source's own word, as important, medium, not yet assigned"}
+    )
     security = ma.fields.Boolean()
     advisories = ma.fields.List(ma.fields.String())
     cves = ma.fields.List(ma.fields.String())

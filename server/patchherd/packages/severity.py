@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from patchherd.packages.items import Advisory, Item, Origin, Texts
 
@@ -58,6 +58,23 @@ def rate(items: Iterable[Item]) -> Rating:
             if word == severity:
                 return Rating(severity, source, True)
     return Rating("Important", "unrated", True)
+
+
+def word_of(severity: str, source: str, advisories: Iterable[Mapping[str, Any]]) -> str | None:
+    """The source's own word for a severity: "important", "medium"; None when it has none.
+
+    `advisories`: those of the verdict. Of an update that is unrated, a word that rates nothing, as "not yet assigned".
+    """
+    if source == "none":
+        return None
+    words = [
+        (normalised(advisory["severity"]), advisory.get("word") or advisory["severity"])
+        for advisory in advisories
+        if (advisory["type"] or "").lower() == "security"
+    ]
+    wanted = None if source == "unrated" else severity
+    found = next((word for rated, word in words if word and rated == wanted), None)
+    return found or (severity if source == "msrc" else None)  # Microsoft's own words are these
 
 
 def _is_security(advisory: Advisory) -> bool:

@@ -37,7 +37,7 @@ READERS: dict[str, Callable[[Source, str | None], Iterator[Entry]]] = {
     "updateinfo": updateinfo.read, "osv": osv.read, "usn": usn.read, "csaf": csaf.read, "msrc": msrc.read,
     "kev": kev.read,
 }  # fmt: skip
-RULES = 1
+RULES = 2
 """Raise it when a reader reads something else out of the same file: files are then imported anew."""
 BATCH = 200
 KEPT_REFUSALS = 100

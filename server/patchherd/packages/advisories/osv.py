@@ -26,6 +26,7 @@ from patchherd.packages.advisories.records import (
     text,
     version,
 )
+from patchherd.packages.severity import SEVERITIES, normalised
 
 _SYSTEMS = {
     "Debian": ("deb", "debian"), "Ubuntu": ("deb", "ubuntu"), "AlmaLinux": ("rpm", "almalinux"),
@@ -107,7 +108,7 @@ def _record(data: bytes) -> Record:
     others = [told.id, *(told.aliases or ()), *(told.upstream or ()), *(told.related or ())]
     specific = told.database_specific if isinstance(told.database_specific, dict) else {}
     ratings = {rating.type: rating.score for rating in told.severity or ()}
-    severity = specific.get("severity") or ratings.get("Ubuntu")
+    severity = specific.get("severity") or ratings.get("Ubuntu") or _urgency(told)
     header = Header(
         type="security",
         severity=severity if isinstance(severity, str) else None,
@@ -120,6 +121,13 @@ def _record(data: bytes) -> Record:
     )
     record = Record("osv", name(told.id), header, [CveNote(cve) for cve in _cves(others)], fixes, binaries=binaries)
     return checked(record)
+
+
+def _urgency(told: Vulnerability) -> str | None:
+    """Debian's word for it: of several releases and packages the worst."""
+    parts = [affected.ecosystem_specific for affected in told.affected or ()]
+    words = [part["urgency"] for part in parts if isinstance(part, dict) and isinstance(part.get("urgency"), str)]
+    return min(words, key=lambda word: SEVERITIES.index(normalised(word) or "Optional"), default=None)
 
 
 def _cves(ids: list[str]) -> list[str]:

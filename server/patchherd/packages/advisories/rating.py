@@ -144,7 +144,10 @@ def rating_of(found: list[dict[str, Any]]) -> Rating:
 
 
 def advisories_of(steps: set[Step], current: tuple[int, int]) -> dict[Step, list[dict[str, Any]]]:
-    """Step -> [{"id", "type", "severity", "cves", "source", "exploited"?}], exploited and worst first."""
+    """Step -> [{"id", "type", "severity", "cves", "source", "word"?, "exploited"?}], exploited and worst first.
+
+    "word" is the publisher's own for the severity, where it is another one.
+    """
     _memory.at(current)
     known = {step: _memory.steps[step] for step in steps if step in _memory.steps}
     missing = [step for step in steps if step not in known]
@@ -210,10 +213,10 @@ def _details(advisories: set[int], exploited: frozenset[str]) -> dict[int, dict[
             cves[advisory].add(cve)
             severities[advisory].add(severity)
     out = {}
-    columns = (Advisory.id, Advisory.name, Advisory.type, Advisory.severity, Advisory.source)
+    columns = (Advisory.id, Advisory.name, Advisory.type, Advisory.severity, Advisory.source, Advisory.severity_word)
     for part in chunked(sorted(advisories), 1):
         query = Advisory.select(*columns).where(Advisory.id.in_(part) & Advisory.withdrawn_at.is_null())
-        for number, name, kind, severity, source in query.tuples():
+        for number, name, kind, severity, source, word in query.tuples():
             worst = next((word for word in SEVERITIES if word in severities[number]), None)
             out[number] = {
                 "id": name,
@@ -222,6 +225,8 @@ def _details(advisories: set[int], exploited: frozenset[str]) -> dict[int, dict[
                 "cves": sorted(cves[number]),
                 "source": source,
             }
+            if word and word != out[number]["severity"]:
+                out[number]["word"] = word
             if exploited.intersection(cves[number]):
                 out[number]["exploited"] = True
     return out

@@ -20,6 +20,7 @@ from patchherd.packages.models import DevicePackages, PackageSet, Verdict
 from patchherd.packages.patches import patch_row, patch_state
 from patchherd.packages.reasons import replaced_reason
 from patchherd.packages.sets import load_set
+from patchherd.packages.severity import word_of
 from patchherd.packages.views import catalog
 from patchherd.packages.views.catalog import Detail
 from patchherd.packages.views.matching import Match
@@ -238,14 +239,20 @@ def _shown(detail: Detail) -> str:
 def _advisories(row: Verdict) -> list[Step]:
     steps = []
     for advisory in row.advisories[:MAX_OFFERS]:
-        words = [advisory.get("type") or "", advisory.get("severity") or "unrated", " ".join(advisory["cves"] or ())]
+        rated = advisory.get("word") or advisory.get("severity") or "unrated"
+        words = [advisory.get("type") or "", rated, " ".join(advisory["cves"] or ())]
         words += ["known to be exploited"] if advisory.get("exploited") else []
         source = advisory.get("source") or "host"
         steps.append(_step("advisory", source, f"{advisory['id']}: {', '.join(filter(None, words))}"))
+    word = word_of(row.severity, row.severity_source, row.advisories)
     if not row.security:
         rated = f"{row.severity}: no security update"
     elif row.severity_source == "unrated":
         rated = f"{row.severity}: a security update that nobody has rated"
+        if word:
+            rated += f" ({word!r})"
     else:
         rated = f"{row.severity}, says {row.severity_source}"
+        if word and word != row.severity:
+            rated += f" ({word!r})"
     return [*steps, _step("severity", row.severity_source, rated)]
