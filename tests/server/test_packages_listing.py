@@ -14,6 +14,7 @@ from patchherd.database import now
 from patchherd.devices.changes import delete_device
 from patchherd.devices.models import Device
 from patchherd.devices.registry import create_device
+from patchherd.packages.models import Verdict
 from patchherd.packages.reports import receive_report
 from tests.server.api import Api
 from tests.server.queries import queries
@@ -253,6 +254,7 @@ def test_grouped_by_package(api: Api, fleet: Fleet) -> None:
         "kb": None,
         "severity": "Critical",
         "security": True,
+        "exploited": False,
         "devices": 3,
         "candidates": ["2-1", "3-1"],
     }
@@ -261,6 +263,52 @@ def test_grouped_by_package(api: Api, fleet: Fleet) -> None:
     second = api.get("/patches", query_string={"group_by": "package", "limit": 2, "after": first["next"]}).json
     assert [row["package"] for row in second["patches"]] == ["openssl"]
     assert second["next"] is None
+
+
+def test_groups_tell_what_is_exploited(api: Api, fleet: Fleet) -> None:
+    with database.connection():
+        (row,) = [row for row in Verdict.select().where(Verdict.device == fleet.mail.id) if row.package == "openssl"]
+        row.advisories = [{**row.advisories[0], "exploited": True}]
+        row.save()
+    rows = api.get("/patches?group_by=package").json["patches"]
+    assert {row["package"]: row["exploited"] for row in rows} == {"openssl": True, "bash": False, "100%_done": False}
+    (exploited,) = api.get("/patches?group_by=package&exploited=true").json["patches"]
+    assert (exploited["devices"], exploited["severity"], exploited["candidates"]) == (1, "Low", ["3-1"])
+    rest = api.get("/patches?group_by=package&exploited=false").json["patches"]
+    assert {row["package"]: (row["devices"], row["exploited"]) for row in rest} == {
+        "openssl": (2, False), "bash": (2, False), "100%_done": (1, False)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("query", ["", "&group_by=package"])
+def test_the_answer_is_the_same_whatever_finds_it(api: Api, fleet: Fleet, query: str) -> None:
+    """Rows of all devices are found by what is asked of them, those of some by the devices."""
+    for asked in ("limit=50", "package=openssl", "package=open*,b*", "verdict=missing,not_installable"):
+        every = api.get(f"/patches?{asked}{query}").json
+        named = api.get(f"/patches?{asked}{query}&hostname=web,mail,old,silent,deleted").json
+        assert every == named
+        assert every["patches"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("group_by=package", "SCAN t1 USING INDEX verdict_package_ecosystem_device_id"),
+        ("package=openssl", "SEARCH t1 USING INDEX verdict_package_ecosystem_device_id (package=?)"),
+        ("package=open*", "SEARCH t1 USING INDEX verdict_package_ecosystem_device_id (package>? AND package<?)"),
+        ("hostname=web&package=openssl", "SEARCH t1 USING INDEX verdict_device_id"),
+    ],
+)
+def test_sqlite_begins_where_there_is_least_to_read(api: Api, fleet: Fleet, query: str, wanted: str) -> None:
+    with queries() as seen:
+        assert api.get(f"/patches?{query}").json["patches"]
+    asked = [text for text in seen if 'FROM "verdict" AS "t1"' in text]
+    assert asked
+    with database.connection():
+        for text in asked:
+            plan = database.db.execute_sql(f"EXPLAIN QUERY PLAN {text}", ["x"] * text.count("?")).fetchall()
+            assert any(row[-1].startswith(wanted) for row in plan), plan
 
 
 def test_query_count_does_not_grow_with_rows(api: Api, fleet: Fleet) -> None:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright (c) 2026, Patchherd contributors
-"""Devices that are judged anew although no content view is theirs."""
+"""Devices that are judged anew although no content view is theirs, words of ratings, and lists by package."""
 
 from __future__ import annotations
 
@@ -10,8 +10,15 @@ UP = (
     'ALTER TABLE "evaluation_due" ADD COLUMN "anew" BOOLEAN NOT NULL DEFAULT FALSE',
     # What is missing learns the words of those who rated it.
     'UPDATE "advisory_feed" SET "rating_due" = TRUE WHERE "changes" > 0',
+    # In the order of lists by package.
+    'DROP INDEX "verdict_package_device_id"',
+    'CREATE INDEX "verdict_package_ecosystem_device_id" ON "verdict" ("package", "ecosystem", "device_id")',
 )
-DOWN = ('ALTER TABLE "evaluation_due" DROP COLUMN "anew"',)
+DOWN = (
+    'DROP INDEX "verdict_package_ecosystem_device_id"',
+    'CREATE INDEX "verdict_package_device_id" ON "verdict" ("package", "device_id")',
+    'ALTER TABLE "evaluation_due" DROP COLUMN "anew"',
+)
 
 
 def up(migrator: Any, db: Any) -> None:

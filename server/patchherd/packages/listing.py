@@ -8,6 +8,7 @@ import fnmatch
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 import peewee
 from peewee import fn
 
@@ -98,7 +99,8 @@ def _kbs(values: list[str]) -> list[str]:
 
 def _matches(field: Any, patterns: list[str]) -> Any:
     """The same question as `_named` to the database: case counts on both."""
-    where = field.in_([pattern for pattern in patterns if "*" not in pattern])
+    names = [pattern for pattern in patterns if "*" not in pattern]
+    terms = [field.in_(names)] if names or not patterns else []
     for pattern in patterns:
         if "*" in pattern:
             if is_sqlite():
@@ -106,8 +108,8 @@ def _matches(field: Any, patterns: list[str]) -> Any:
             else:
                 escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
                 word, text = "LIKE", escaped.replace("*", "%")
-            where |= peewee.NodeList((field, peewee.SQL(word), peewee.Value(text)), parens=True)
-    return where
+            terms.append(peewee.NodeList((field, peewee.SQL(word), peewee.Value(text)), parens=True))
+    return any_of(terms)
 
 
 def fleet_patches(
@@ -121,9 +123,32 @@ def fleet_patches(
     moment = now()
     known = is_known(settings, moment)
     machines = selected(settings, filters, moment)
-    where = machines & matching(filters)
-    page = _grouped(where, limit, after) if group_by else _flat(settings, moment, where, limit, after)
+    if group_by:
+        page = _grouped(_of(machines, filters) & matching(filters), limit, after)
+    else:
+        page = _flat(settings, moment, machines, filters, limit, after)
     return page | _counts(machines, known, filters)
+
+
+def _finds_rows(filters: dict[str, Any]) -> bool:
+    """Whether rows are found sooner by what is asked of them than by the devices."""
+    told = {name for name, value in filters.items() if value not in (None, "")}
+    if not told <= PATCH_FILTERS:
+        return False
+    return not told.isdisjoint({"package", "kb"}) or (told == {"verdict"} and "missing" in filters["verdict"])
+
+
+def _device(filters: dict[str, Any]) -> Any:
+    """The device of a row in a condition. SQLite has no statistics, and would begin with all devices."""
+    if is_sqlite() and _finds_rows(filters):
+        return peewee.NodeList((peewee.SQL("+"), Verdict.device), glue="")
+    return Verdict.device
+
+
+def _of(devices: Any, filters: dict[str, Any]) -> Any:
+    """The condition for rows of devices that meet another one."""
+    found = Device.select(Device.id).where(devices)
+    return peewee.Expression(_device(filters), peewee.OP.IN, found)
 
 
 def _counts(machines: Any, known: Any, filters: dict[str, Any]) -> dict[str, Any]:
@@ -133,17 +158,21 @@ def _counts(machines: Any, known: Any, filters: dict[str, Any]) -> dict[str, Any
     if {name for name in filters if name in PATCH_FILTERS} == {"verdict"} and filters["verdict"] == ["missing"]:
         counts = named_counts(numbers)  # the devices know it themselves
     else:
-        # Which devices are known is in an index; looked up one by one, they would be read as wide rows.
-        rows = Verdict.select(Verdict.severity, Verdict.security, fn.COUNT(Verdict.id)).where(matching(filters))
-        current = rows.where(Verdict.device.in_(Device.select(Device.id).where(machines & known)))
-        counts = sum_counts(current.group_by(Verdict.severity, Verdict.security).tuples())
-        total = Verdict.select(fn.COUNT(Verdict.id)).where(matching(filters))
-        every = total.where(Verdict.device.in_(Device.select(Device.id).where(machines))).scalar()
+        alike = (Verdict.severity, Verdict.security)
+        if is_sqlite():
+            # Which devices are known is in an index; looked up one by one, they would be read as wide rows.
+            current = Verdict.device.in_(Device.select(Device.id).where(machines & known))
+            query = Verdict.select(*alike, count_if(current), fn.COUNT(Verdict.id)).where(_of(machines, filters))
+        else:
+            query = Verdict.select(*alike, count_if(known), fn.COUNT(Verdict.id)).join(Device).where(machines)
+        rows = list(query.where(matching(filters)).group_by(*alike).tuples())
+        counts = sum_counts(row[:3] for row in rows)
+        every = sum(row[3] for row in rows)
     return {"counts": counts, "outdated": int(every) - counts["total"], "unknown_devices": devices - proven}
 
 
 def matching(filters: dict[str, Any]) -> Any:
-    """The condition for verdicts that fit: verdict, reason, severity, security, package, kb."""
+    """The condition for verdicts that fit: those of PATCH_FILTERS."""
     where: Any = Verdict.verdict.in_(filters["verdict"]) if "verdict" in filters else peewee.SQL("1=1")
     if "reason" in filters:
         begins: Any = Verdict.reason.in_(filters["reason"])
@@ -167,11 +196,14 @@ def matching(filters: dict[str, Any]) -> Any:
     if "cve" in filters:
         where &= any_of([_within(json_text(name.upper())) for name in filters["cve"]])
     if "exploited" in filters:
-        exploited = _within('"exploited":true')
-        where &= exploited if filters["exploited"] else is_not(exploited)
+        where &= _exploited() if filters["exploited"] else is_not(_exploited())
     if "min_age_days" in filters:
         where &= Verdict.first_seen <= now() - timedelta(days=filters["min_age_days"])
     return where
+
+
+def _exploited() -> Any:
+    return _within('"exploited":true')
 
 
 def _within(text: str) -> Any:
@@ -180,7 +212,10 @@ def _within(text: str) -> Any:
     return find(Verdict.advisories, peewee.Value(text, converter=False)) > 0
 
 
-def _flat(settings: Settings, moment: datetime, where: Any, limit: int, after: str | None) -> dict[str, Any]:
+def _flat(
+    settings: Settings, moment: datetime, machines: Any, filters: dict[str, Any], limit: int, after: str | None
+) -> dict[str, Any]:
+    where = machines & matching(filters)
     if after is not None:
         if not after.isdecimal() or len(after) > 15:
             raise invalid("after", "no page gave this value", "query", after)
@@ -189,8 +224,8 @@ def _flat(settings: Settings, moment: datetime, where: Any, limit: int, after: s
         Device.id, Device.uuid, Device.hostname, Device.friendly_name, Device.last_report, Device.evaluated_at,
         Device.metadata_updated, Device.missing, Device.patch_reason,
     )  # fmt: skip
-    query = Verdict.select(Verdict, *columns).join(Device).where(where).order_by(Verdict.id).limit(limit + 1)
-    found = list(query)
+    query = Verdict.select(Verdict, *columns).join(Device, on=_device(filters) == Device.id, attr="device")
+    found = list(query.where(where).order_by(Verdict.id).limit(limit + 1))
     rows = []
     for verdict in found[:limit]:
         unknown = patch_state(verdict.device, settings, moment)[0] == "unknown"
@@ -202,13 +237,13 @@ def _flat(settings: Settings, moment: datetime, where: Any, limit: int, after: s
     return {"patches": rows, "count": len(rows), "next": following}
 
 
-def _grouped(where: Any, limit: int, after: str | None) -> dict[str, Any]:
-    start = where
+def _grouped(start: Any, limit: int, after: str | None) -> dict[str, Any]:
     if after is not None:
         ecosystem, colon, package = after.partition(":")
         if not colon:
             raise invalid("after", "no page gave this value", "query", after)
         start &= (Verdict.package > package) | ((Verdict.package == package) & (Verdict.ecosystem > ecosystem))
+        start &= Verdict.package >= package  # from which an index can begin
     rank = peewee.Case(Verdict.severity, [(name, number) for number, name in enumerate(SEVERITIES)])
     query = (
         Verdict.select(
@@ -219,20 +254,15 @@ def _grouped(where: Any, limit: int, after: str | None) -> dict[str, Any]:
             fn.MAX(peewee.Case(None, ((Verdict.security, 1),), 0)),
             fn.COUNT(fn.DISTINCT(Verdict.device)),
             fn.MIN(Verdict.first_seen),
+            fn.MAX(peewee.Case(None, ((_exploited(), 1),), 0)),
+            _several(Verdict.candidate),
         )
-        .join(Device)
         .where(start)
         .group_by(Verdict.package, Verdict.ecosystem)
         .order_by(Verdict.package, Verdict.ecosystem)
         .limit(limit + 1)
     )
     found = list(query.tuples())
-    candidates: dict[tuple[str, str], list[str]] = {row[:2]: [] for row in found[:limit]}
-    versions = Verdict.select(Verdict.package, Verdict.ecosystem, Verdict.candidate).distinct().join(Device)
-    versions = versions.where(where & Verdict.package.in_([row[0] for row in found[:limit]]))
-    for package, ecosystem, candidate in versions.order_by(Verdict.candidate).tuples():
-        if candidate is not None and (package, ecosystem) in candidates:
-            candidates[package, ecosystem].append(candidate)
     rows = [
         {
             "package": package,
@@ -240,14 +270,22 @@ def _grouped(where: Any, limit: int, after: str | None) -> dict[str, Any]:
             "kb": kb,
             "severity": SEVERITIES[worst],
             "security": bool(security),
+            "exploited": bool(exploited),
             "devices": devices,
-            "candidates": candidates[package, ecosystem],
+            "candidates": sorted(filter(None, candidates)),
             "first_seen": first_seen,
         }
-        for package, ecosystem, kb, worst, security, devices, first_seen in found[:limit]
+        for package, ecosystem, kb, worst, security, devices, first_seen, exploited, candidates in found[:limit]
     ]
     following = f"{rows[-1]['ecosystem']}:{rows[-1]['package']}" if len(found) > limit else None
     return {"patches": rows, "count": len(rows), "next": following}
+
+
+def _several(field: Any) -> Any:
+    """The different values of a column in a group, as a list; null among them."""
+    if is_sqlite():
+        return fn.JSON_GROUP_ARRAY(fn.DISTINCT(field)).python_value(msgspec.json.decode)
+    return fn.ARRAY_AGG(fn.DISTINCT(field))
 
 
 def device_packages(device: Device, *, name: list[str] | None = None, limit: int, after: int = 0) -> dict[str, Any]:

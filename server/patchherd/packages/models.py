@@ -125,7 +125,7 @@ class Verdict(BaseModel):
     class Meta:
         indexes = (
             (("device", "package", "architecture", "update_id"), True),
-            (("package", "device"), False),
+            (("package", "ecosystem", "device"), False),
         )
 
 

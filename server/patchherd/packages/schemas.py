@@ -200,7 +200,9 @@ class FleetPatch(Patch):
 
 
 class FleetPatches(ma.Schema):
-    """One page; with group_by=package its rows have package, ecosystem, kb, severity, security, devices, candidates."""
+    """One page; with group_by=package its rows have package, ecosystem, kb, severity, security, exploited, devices,
+    candidates, first_seen.
+    """
 
     patches = ma.fields.List(ma.fields.Nested(FleetPatch))
     count = ma.fields.Integer(metadata={"description": "rows on this page"})
