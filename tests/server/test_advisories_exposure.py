@@ -14,10 +14,13 @@ import pytest
 from patchherd import database
 from patchherd.database import now
 from patchherd.devices.models import Device
+from patchherd.packages import reports
 from patchherd.packages.advisories import feeds, importing
 from patchherd.packages.advisories.models import AdvisoryFeed, AdvisoryFix
+from patchherd.packages.applicability import background
 from patchherd.packages.models import PackageSet
 from patchherd.packages.sets import drop_unused_sets
+from patchherd.settings import Settings
 from tests.server.advisories import SAMPLES, taken
 from tests.server.api import Api
 from tests.server.fleet import add_host, package
@@ -345,6 +348,28 @@ def test_patches_are_rated_by_advisories(api: Api, advisories_first: bool) -> No
     assert [patch(api, host) for host in (before, beyond, elsewhere)] == [OPTIONAL] * 3
     with database.connection():
         assert [Device.get_by_id(host.id).missing_security for host in (ubuntu, debian, before)] == [1, 1, 0]
+
+
+def test_advisories_that_come_during_a_report_are_not_missed(
+    api: Api, app_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enrich = reports.enrich
+
+    def meanwhile(*args: Any) -> Any:
+        monkeypatch.setattr(reports, "enrich", enrich)
+        rated = enrich(*args)
+        taken("osv", "osv-usn.json")
+        return rated
+
+    monkeypatch.setattr(reports, "enrich", meanwhile)
+    gcc = package("gcc", "4:11.2.0-1ubuntu1", "4:11.2.0-1ubuntu2", sourceName="gcc-defaults")
+    device = add_host("ubuntu", gcc, **UBUNTU)
+    assert patch(api, device) == OPTIONAL
+    with database.connection():
+        assert background.is_due()
+        assert background.evaluate_due(app_settings) == 1
+        assert Device.get_by_id(device.id).missing_security == 1
+    assert patch(api, device) == USN_RATED
 
 
 def urgent(tmp_path: Path, *words: str) -> Path:
