@@ -739,6 +739,8 @@ def apply_upgrades(packages, upgrades, advisories, cves):
         package.update(availableVersion=version, needsUpdate=True, sourceRepository=repository)
         if size is not None:
             package["size"] = size
+        if architecture != package["architecture"]:
+            package["availableArchitecture"] = architecture
         add_advisories(package, {(name, architecture): (package["currentVersion"], version)}, advisories, cves)
     return packages
 

@@ -45,7 +45,7 @@ def specification(entry, version, manager, native, alone):
 
     `alone` tells that the name is installed for one architecture.
     """
-    name, architecture = entry["name"], entry.get("architecture") or ""
+    name, architecture = entry["name"], entry.get("availableArchitecture") or entry.get("architecture") or ""
     if not (_NAME.match(name) and _VERSION.match(version) and (not architecture or _NAME.match(architecture))):
         return None
     if manager == "dnf":

@@ -107,6 +107,13 @@ def test_without_plan_the_offer_is_filtered(only: str, packages: list[str], expe
     assert select_patches(encoded, only=only, packages=packages)["install"] == expected
 
 
+def test_an_update_for_another_architecture_is_asked_for_by_that() -> None:
+    moved = package("moved", "1-1", "2-1", arch="i686", availableArchitecture="noarch")
+    assert select_patches(report(moved, manager="dnf"))["install"] == ["moved-2-1"]
+    plan = [wanted("moved", "2-1", "i686")]
+    assert select_patches(report(moved, manager="dnf"), plan=plan)["install"] == ["moved-2-1"]
+
+
 def by(name: str, version: str, architecture: str | None = "x86_64") -> dict[str, Any]:
     return {"name": name, "version": version, "architecture": architecture}
 

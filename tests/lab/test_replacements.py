@@ -148,3 +148,12 @@ def test_the_modules_list_and_install_them(product: Product, play: Play) -> None
     assert done["installed"]["installed_update_count"] == 4
     assert all(update["installed"] for update in done["installed"]["updates"].values())
     assert names(host).isdisjoint({"odd-oldname", "odd-first", "odd-second", "odd-divided"})
+
+
+def test_packages_that_are_built_for_other_architectures_now(product: Product) -> None:
+    oddities.use(product.lab, "rpm1")
+    product.enrol("rpm1")
+    packages = ["odd-wasnoarch", "odd-wasarch", "odd-wasforeign", "odd-becameboth"]
+    done = product.run("rpm1", filter="packages", packages=packages, reboot="if_required")
+    assert by_name(done)["rpm1"]["state"] == "patched", product.explain(done)
+    assert [change["result"] for change in by_name(done)["rpm1"]["changes"]] == ["installed"] * len(packages)

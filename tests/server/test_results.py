@@ -109,6 +109,20 @@ def test_patched_is_what_the_rescan_shows(settings: Settings) -> None:
         assert Job.get_by_id(run.job.id).events == 4
 
 
+@pytest.mark.parametrize(("old", "new", "state"), [
+    ("noarch", "x86_64", "patched"), ("x86_64", "noarch", "patched"), ("i686", "x86_64", "failed"),
+])  # fmt: skip
+def test_an_update_may_go_to_or_from_noarch(settings: Settings, old: str, new: str, state: str) -> None:
+    with database.connection():
+        device = add_host("moving", package("moved", candidate="2-1", architecture=old))
+    run = Run(settings, devices=[device.id])
+    run.report("before", package("moved", candidate="2-1", architecture=old), host="moving")
+    run.report("after", package("moved", "2-1", architecture=new), host="moving")
+    host = run.end()["hosts"]["moving"]
+    assert host["state"] == state
+    assert [change["planned"] for change in host["changes"]] == ([True] if state == "patched" else [True, False])
+
+
 def test_success_of_the_module_without_the_version_is_a_failure(settings: Settings) -> None:
     run = Run(settings)
     run.report("before", *BEFORE)

@@ -213,7 +213,13 @@ def _is_in(change: DeploymentChange, present: dict[Identity, list[str]]) -> bool
     """Whether a rescan shows the version that was planned, or what was to replace the package, and the package gone."""
     identity = _identity(change)
     if not change.replaced_by:
-        return change.candidate in present.get(identity, [])
+        found = present.get(identity) or [
+            version
+            for (name, architecture), versions in present.items()
+            if name == change.package and "noarch" in (architecture, change.architecture)  # built otherwise by now
+            for version in versions
+        ]
+        return change.candidate in found
     return identity not in present and all(
         new["version"] in present.get((new["name"], new["architecture"]), []) for new in change.replaced_by
     )
@@ -227,12 +233,15 @@ def _note_unplanned(host: DeploymentHost, report: dict[str, Any]) -> None:
     for name, architecture, version in load_set(host.package_set_before):
         before.setdefault((name, architecture or None), []).append(version)
     known: set[Identity] = set()
+    planned: dict[str, str | None] = {}
     for change in host.changes.where(DeploymentChange.planned):
+        planned[change.package] = change.architecture
         known |= {_identity(change)} | {(new["name"], new["architecture"]) for new in change.replaced_by or ()}
     rows = []
     for identity, versions in _installed(report).items():
         new = sorted(set(versions) - set(before.get(identity, [])))
-        if new and identity not in known:
+        moved = identity[0] in planned and "noarch" in (identity[1], planned[identity[0]])
+        if new and identity not in known and not moved:
             old = before.get(identity, [])
             rows.append(
                 {

@@ -198,6 +198,11 @@ def test_only_a_python_program_has_an_interpreter(agent: ModuleType, tmp_path: P
     assert [agent.interpreter(path) for path in (str(binary), str(tmp_path / "nothing"), None)] == [None, None, None]
 
 
+def test_an_architecture_that_changes_with_the_update_is_told(packages: list[dict[str, object]]) -> None:
+    assert pick(packages, "moved")["availableArchitecture"] == "x86_64"
+    assert [p["name"] for p in packages if "availableArchitecture" in p] == ["moved"]
+
+
 def test_only_the_newest_kernel_misses_an_update(packages: list[dict[str, object]]) -> None:
     assert pick(packages, "kernel-core", currentVersion="5.14.0-70.el9")["needsUpdate"] is False
     newest = pick(packages, "kernel-core", currentVersion="5.14.0-503.el9")
