@@ -78,6 +78,7 @@ def test_apt_hosts(product: Product, play: Play, tmp_path: Path) -> None:
     rows = {row["package"]: row for row in product.patches("deb1")["patches"]}
     assert rows["why-esm"]["security"] is True
     assert {rows[name]["candidate"] for name in rows} == {"2.0"}
+    assert all(row["size"] > 0 for name, row in rows.items() if name != "why-esm"), "apt knows nothing of that archive"
     assert product.device("deb1")["facts"]["phasingMachineId"] == machine
     assert product.patches("deb1")["problems"] == []
     found = product.server.get("/api/v1/patches?reason=pinned,esm")
@@ -131,6 +132,7 @@ def test_dnf_hosts(product: Product, play: Play, tmp_path: Path) -> None:
     assert verdicts(product, "rpm1") == expected
     rows = product.patches("rpm1")["patches"]
     assert {(row["candidate"], row["severity"], row["security"]) for row in rows} == {("2.0-1.el9", "Important", True)}
+    assert all(row["size"] > 0 for row in rows)
     assert product.device("rpm1")["facts"]["moduleStreams"] == []
     assert product.patches("rpm1")["problems"] == []
     assert filtered(play, "rpm1") == {

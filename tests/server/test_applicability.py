@@ -78,6 +78,23 @@ def device(opened: Settings) -> Device:
     return create_device("host")
 
 
+def test_sizes_come_from_whoever_offers_the_version(opened: Settings, root: Path, device: Device) -> None:
+    def sizes() -> dict[str, int | None]:
+        return {row["package"]: row["size"] for row in patches_of([device.id])[device.id]}
+
+    send(device, item("a", "1", "2", size=7), item("b", "1"), item("d", "1", "2", size=9), item("e", "1", "2"))
+    own = {"a": 7, "d": 9, "e": None}
+    assert sizes() == own
+    offer(opened, root, stanza("a", "2"), stanza("b", "2"))
+    assign(device)
+    background.evaluate_due(opened)
+    assert sizes() == {"a": 1000, "b": 1000, "d": 9, "e": None}
+    with database.write_transaction():
+        registry.assign(registry.find_view("view"), [], [])
+    background.evaluate_due(opened)
+    assert sizes() == own, "what the host said is known"
+
+
 def test_what_a_view_offers_becomes_a_verdict(opened: Settings, root: Path, device: Device) -> None:
     send(device, item("a", "1", "2"), item("b", "1"), item("c", "1", "3"), item("d", "1", "2"), item("e", "2"))
     offer(opened, root, stanza("a", "2"), stanza("b", "2"), stanza("c", "2"), stanza("e", "1"), stanza("f", "1"))

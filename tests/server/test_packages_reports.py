@@ -194,6 +194,17 @@ def test_ten_thousand_packages_are_taken(host: Host) -> None:
     assert len(host.installed) == 10_000
 
 
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [(1, 1), (0, 0), (2**53 - 1, 2**53 - 1)]
+    + [(other, None) for other in (2**53, -1, True, 1.5, "12 MB", [])],
+)
+def test_what_is_no_size_is_not_kept(api: Api, host: Host, told: Any, kept: int | None) -> None:
+    package = {"name": "a", "currentVersion": "1", "availableVersion": "2", "needsUpdate": True, "size": told}
+    assert host.send({"ecosystem": "deb", "packages": [package]}).status_code == 200
+    assert [row["size"] for row in api.get(f"/devices/{host.uuid}/patches").json["patches"]] == [kept]
+
+
 def test_a_partial_report_leaves_the_list_alone(host: Host) -> None:
     host.send({"packages": [NGINX], "hostname": "old"})
     for body in ({"packages": None, "hostname": "new", "ip": ""}, {"hostname": "new"}):

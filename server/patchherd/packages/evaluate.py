@@ -16,7 +16,7 @@ from patchherd.packages.reasons import blocked_reason, replaced_reason
 from patchherd.packages.severity import Rating, rate, reboot_suggested, texts
 from patchherd.packages.versions import key
 
-RULES = 5
+RULES = 6
 """Raise it when the rules below change: every device is then evaluated anew by its next report."""
 
 Package = tuple[str, str]
@@ -45,6 +45,8 @@ class Finding(NamedTuple):
     kb: str | None
     categories: str
     reboot_suggested: bool
+    size: int | None = None
+    """Of the download, bytes."""
     replaced_by: str | None = None
     """JSON: packages of other names that take its place, see `Verdict.replaced_by`; then the candidate is the first."""
     decided_by: str = "node"
@@ -142,6 +144,7 @@ def _judge(ecosystem: str, identity: Package, installed: str | None, offered: li
         kb=None,
         categories="[]",
         reboot_suggested=any(map(reboot_suggested, [identity[0], *(new.name for new in best.replaced_by or ())])),
+        size=best.download_size,
         replaced_by=replaced_by,
     )
 
@@ -179,6 +182,7 @@ def _windows_finding(item: Item) -> Finding:
         kb=kbs[0][:32] if kbs else None,
         categories=json_text(texts(item.wua_categories)),
         reboot_suggested="Definition Updates" not in texts(item.wua_categories),
+        size=item.download_size,
     )
 
 

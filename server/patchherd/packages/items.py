@@ -69,10 +69,16 @@ class Item(msgspec.Struct, rename="camel"):
     blocked_detail: str | None = None
     replaced_by: Annotated[list[Replacement], msgspec.Meta(max_length=MAX_REPLACEMENTS)] | None = None
     """What is installed instead; the first one has the available version."""
+    size: Any = None
     wua_guid: str | None = None
     wua_kb: Texts = None
     wua_severity: str | None = None
     wua_categories: Texts = None
+
+    @property
+    def download_size(self) -> int | None:
+        """Bytes to download for the newer version; agents in the field send other things by this name."""
+        return self.size if type(self.size) is int and 0 <= self.size < 1 << 53 else None
 
     @property
     def is_windows_update(self) -> bool:

@@ -120,6 +120,8 @@ class Verdict(BaseModel):
     kb = peewee.CharField(max_length=32, null=True, index=True)
     categories = JsonField()
     reboot_suggested = peewee.BooleanField()
+    size = peewee.BigIntegerField(null=True)
+    """Of the download, bytes."""
     first_seen = UtcField()
 
     class Meta:

@@ -62,7 +62,7 @@ def _described(
         "reason": found.reason,
         "decided_by": found.decided_by,
         "view": offer.get("name"),
-        "size": offer.get("size"),
+        "size": found.size,
         "severity": found.severity,
         "severity_source": found.severity_source,
         "severity_word": word_of(found.severity, found.severity_source, advisories),

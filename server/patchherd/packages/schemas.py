@@ -143,7 +143,9 @@ class Finding(ma.Schema):
         metadata={"description": "whose candidate it is: the host's own package manager, a content view, or both"},
     )
     view = ma.fields.String(allow_none=True, metadata={"description": "the content view that offers the candidate"})
-    size = ma.fields.Integer(allow_none=True, metadata={"description": "of the download, bytes, where a view tells it"})
+    size = ma.fields.Integer(
+        allow_none=True, metadata={"description": "of the download, bytes; null where nobody tells it"}
+    )
     severity = ma.fields.String(validate=validate.OneOf(SEVERITIES))
     severity_source = ma.fields.String(validate=validate.OneOf(SEVERITY_SOURCES))
     severity_word = ma.fields.String(

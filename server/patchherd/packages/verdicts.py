@@ -15,7 +15,9 @@ from patchherd.packages.versions import key
 
 _FIELDS = ("device", "first_seen", *Finding._fields)
 _NAMES = [getattr(Verdict, name).column_name for name in _FIELDS]
-_OTHERS = {"device": "integer", "first_seen": "bigint", "security": "boolean", "reboot_suggested": "boolean"}
+_OTHERS = {
+    "device": "integer", "first_seen": "bigint", "size": "bigint", "security": "boolean", "reboot_suggested": "boolean",
+}  # fmt: skip
 _TYPES = [_OTHERS.get(name, "text") for name in _FIELDS]
 _COLUMNS = [getattr(Verdict, name) for name in ("id", *_FIELDS)]
 ROWS = Prepared(lambda device: Verdict.select(*_COLUMNS).where(Verdict.device == device))

@@ -23,8 +23,8 @@ from patchherd.packages.views.catalog import Detail
 _ESM = frozenset({"UbuntuESM", "UbuntuESMApps"})
 _RELEASED_BY = frozenset({"Debian", "Ubuntu", *_ESM})
 """Publishers of whose releases each is for one version of the system only, named by its codename."""
-_WORDS = Finding._fields.index("replaced_by")
-"""Columns of a finding that the host alone fills; what replaces the package follows them where there is such."""
+_WORDS = Finding._fields.index("replaced_by") + 1
+"""Columns of a finding that the host alone fills."""
 
 
 class Context(NamedTuple):
@@ -186,7 +186,8 @@ def _judge(ecosystem: str, node: Finding | None, one: Outdated, chosen: Chosen, 
     return Finding(
         ecosystem, one.installed.name, one.installed.architecture, "", one.installed.version, detail.version, verdict,
         reason, rating.severity, rating.source, rating.security, advisories, _origin(detail), None, "[]",
-        any(map(reboot_suggested, [one.installed.name, *ours])), replaced_by, decided_by, json_text(evidence),
+        any(map(reboot_suggested, [one.installed.name, *ours])), detail.size, replaced_by, decided_by,
+        json_text(evidence),
     )  # fmt: skip
 
 
@@ -245,8 +246,8 @@ def _blocked(
         ecosystem, one.installed.name, one.installed.architecture, "", one.installed.version, first.detail.version,
         "not_installable", first.reason, rating.severity, rating.source, rating.security,
         node.advisories if node else "[]", _origin(first.detail), None, "[]", reboot_suggested(one.installed.name),
-        _replaced_by([first.detail] if first.detail.name != one.installed.name else ()), "both" if node else "view",
-        json_text(evidence),
+        first.detail.size, _replaced_by([first.detail] if first.detail.name != one.installed.name else ()),
+        "both" if node else "view", json_text(evidence),
     )  # fmt: skip
 
 
@@ -266,7 +267,10 @@ def _is_repair(node: Finding) -> bool:
 
 
 def _said(node: Finding) -> list[Any]:
-    return [*node[:_WORDS], *filter(None, [node.replaced_by])]
+    said = list(node[:_WORDS])
+    while said[-1] is None:
+        said.pop()
+    return said
 
 
 def _with(node: Finding, evidence: dict[str, Any], **changes: Any) -> Finding:
@@ -286,8 +290,6 @@ def _shown(chosen: Chosen) -> dict[str, Any]:
     shown: dict[str, Any] = {"name": detail.view, "package": detail.name, "version": detail.version, **detail.origin}
     if detail.phased is not None:
         shown["phased"] = detail.phased
-    if detail.size is not None:
-        shown["size"] = detail.size
     if chosen.skipped:
         shown["skipped"] = [{"version": skipped.detail.version, "reason": skipped.reason} for skipped in chosen.skipped]
     return shown

@@ -227,6 +227,8 @@ def _changed(
     severity = normalised(listed[1].severity) if listed and finding.severity_source in {"none", "unrated"} else None
     if severity:
         finding = finding._replace(severity=severity, severity_source="msrc", security=True)
+    if listed and finding.size is None:
+        finding = finding._replace(size=listed[1].size)
     return finding._replace(
         verdict=verdict, reason=reason, decided_by="both" if listed else "node", evidence=json_text(told)
     )
@@ -280,6 +282,7 @@ def _asked_by_view(view: Offered, update: Update, known: Known) -> Finding:
         kb=update.kb,
         categories=json_text([update.classification, *update.products[:20]]),
         reboot_suggested=update.reboot != "never",
+        size=update.size,
         decided_by="view",
         evidence=json_text({"node": None, "view": _shown(view, update)}),
     )
@@ -298,8 +301,7 @@ def _unconfirmed(view: Offered, update: Update, known: Known) -> tuple[str, str]
 
 
 def _shown(view: Offered, update: Update) -> dict[str, Any]:
-    told = {"name": view.name, "id": update.id, "kb": update.kb, "title": update.title}
-    return told if update.size is None else told | {"size": update.size}
+    return {"name": view.name, "id": update.id, "kb": update.kb, "title": update.title}
 
 
 def is_settled(reason: str | None) -> bool:
