@@ -107,7 +107,8 @@ def api_command(
     tls = ["--certfile", certificate[0], "--keyfile", certificate[1], "--ciphers", CIPHERS] if certificate else []
     return [
         sys.executable, "-m", "gunicorn", "--bind", f"{'[' + host + ']' if ':' in host else host}:{port}",
-        "--worker-class", "patchherd.request_threads.Worker", "--workers", str(processes), "--threads", str(threads),
+        "--config", "python:patchherd.cpus",
+        "--worker-class", "gthread", "--workers", str(processes), "--threads", str(threads),
         "--timeout", "120", "--graceful-timeout", "5", "--keep-alive", "15", "--worker-tmp-dir", _memory_directory(),
         "--log-level", "warning", "--no-control-socket", "--name", "patchherd-api",
         "--forwarded-allow-ips", "",  # the application itself decides whom it believes (trusted_proxies)

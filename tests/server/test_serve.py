@@ -37,6 +37,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_the_only_api_process_stays_on_one_cpu(tmp_path: Path, processes: str) -> None:
+    with Server(tmp_path / "data", PATCHHERD_PROCESSES=processes) as running:
+        running.log_in()  # bcrypt leaves it, and comes back
+        (master, *found) = children(running, "gunicorn")
+        assert len(found) == int(processes)
+        allowed = {len(os.sched_getaffinity(int(task.name))) for task in Path(f"/proc/{found[0]}/task").iterdir()}
+        assert allowed == {1 if processes == "1" else len(os.sched_getaffinity(master))}
+
+
 # -- start and end ---------------------------------------------------------------------------------------------------
 
 

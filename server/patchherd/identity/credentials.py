@@ -18,6 +18,8 @@ import time
 
 import bcrypt
 
+from patchherd import cpus
+
 MAX_BCRYPT_BYTES = 72
 _MARK = 16
 _PLACES = 16
@@ -28,13 +30,15 @@ _USED = struct.Struct("d")
 
 def hash_secret(secret: str, cost: int) -> str:
     """bcrypt hash; ValueError above 72 bytes, which is all that bcrypt reads."""
-    return bcrypt.hashpw(secret.encode(), bcrypt.gensalt(cost)).decode()
+    with cpus.anywhere():
+        return bcrypt.hashpw(secret.encode(), bcrypt.gensalt(cost)).decode()
 
 
 def check_secret(secret: str, stored_hash: str) -> bool:
     """Whether `secret` has this bcrypt hash, always at full price."""
     raw = secret.encode()
-    return len(raw) <= MAX_BCRYPT_BYTES and bcrypt.checkpw(raw, stored_hash.encode())
+    with cpus.anywhere():
+        return len(raw) <= MAX_BCRYPT_BYTES and bcrypt.checkpw(raw, stored_hash.encode())
 
 
 def digest(secret: str) -> str:
