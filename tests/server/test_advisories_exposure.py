@@ -24,6 +24,7 @@ from patchherd.settings import Settings
 from tests.server.advisories import SAMPLES, taken
 from tests.server.api import Api
 from tests.server.fleet import add_host, package
+from tests.server.interposing import after_next
 from tests.server.queries import queries
 
 DEBIAN = {"osId": "debian", "osType": "Debian GNU/Linux", "osVersionId": "12", "ecosystem": "deb"}
@@ -353,15 +354,7 @@ def test_patches_are_rated_by_advisories(api: Api, advisories_first: bool) -> No
 def test_advisories_that_come_during_a_report_are_not_missed(
     api: Api, app_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enrich = reports.enrich
-
-    def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(reports, "enrich", enrich)
-        rated = enrich(*args)
-        taken("osv", "osv-usn.json")
-        return rated
-
-    monkeypatch.setattr(reports, "enrich", meanwhile)
+    after_next(monkeypatch, reports, "enrich", lambda: taken("osv", "osv-usn.json"))
     gcc = package("gcc", "4:11.2.0-1ubuntu1", "4:11.2.0-1ubuntu2", sourceName="gcc-defaults")
     device = add_host("ubuntu", gcc, **UBUNTU)
     assert patch(api, device) == OPTIONAL

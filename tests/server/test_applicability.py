@@ -25,6 +25,7 @@ from patchherd.packages.views import registry
 from patchherd.packages.views.models import ViewSource
 from patchherd.settings import Settings
 from tests.repositories import NOW, apt_repository, primary_package, primary_xml, rpm_repository, stanza
+from tests.server.interposing import after_next, before_next
 from tests.server.queries import queries
 from tests.server.views import new_source, run
 
@@ -222,14 +223,7 @@ def test_a_report_in_between_wins(opened: Settings, root: Path, device: Device, 
     send(device, item("a", "1", "2"))
     offer(opened, root, stanza("a", "2"))
     assign(device)
-    merge = background.merge
-
-    def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(background, "merge", merge)
-        send(device, item("a", "2"), item("b", "1", "2"))
-        return merge(*args)
-
-    monkeypatch.setattr(background, "merge", meanwhile)
+    before_next(monkeypatch, background, "merge", lambda: send(device, item("a", "2"), item("b", "1", "2")))
     assert background.evaluate_due(opened) == 0
     assert verdicts(device) == {"b": ("missing", "2", "", "node")}
     assert EvaluationDue.select().count() == 1
@@ -244,15 +238,12 @@ def test_a_report_does_not_hide_what_a_view_got_meanwhile(
     offer(opened, root, stanza("a", "1"))
     assign(device)
     background.evaluate_due(opened)
-    at_report = evaluation.at_report
 
-    def meanwhile(*args: Any) -> Any:
-        judged = at_report(*args)
+    def new_content() -> None:
         offer(opened, root, stanza("a", "2"), hours=1)
         background.evaluate_due(opened)
-        return judged
 
-    monkeypatch.setattr(evaluation, "at_report", meanwhile)
+    after_next(monkeypatch, evaluation, "at_report", new_content)
     send(device, item("a", "1"), item("b", "1"), metadata=NOW)
     assert verdicts(device) == {}
     assert background.is_due()
@@ -268,15 +259,12 @@ def test_what_is_asked_in_between_is_not_forgotten(
         send(one, item("a", "1", "2"))
     offer(opened, root, stanza("a", "2"))
     assign(device)
-    merge = background.merge
 
-    def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(background, "merge", merge)
+    def ask() -> None:
         assign(device, other)
         send(other, item("a", "1", "2"), repositories=[{"url": "http://new.example.org", "repoType": "deb"}])
-        return merge(*args)
 
-    monkeypatch.setattr(background, "merge", meanwhile)
+    before_next(monkeypatch, background, "merge", ask)
     assert background.evaluate_due(opened) == 1
     assert background.is_due()
     assert EvaluationDue.select().count() == 1
@@ -289,15 +277,10 @@ def test_two_evaluations_at_once_agree(opened: Settings, root: Path, device: Dev
     send(device, item("a", "1"), item("b", "1", "2"))
     offer(opened, root, stanza("a", "2"), stanza("b", "2"))
     assign(device)
-    merge = background.merge
-
-    def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(background, "merge", merge)
-        assert background.evaluate_due(opened) == 1
-        return merge(*args)
-
-    monkeypatch.setattr(background, "merge", meanwhile)
+    counts: list[int] = []
+    before_next(monkeypatch, background, "merge", lambda: counts.append(background.evaluate_due(opened)))
     assert background.evaluate_due(opened) == 0
+    assert counts == [1]
     assert background.evaluate_due(opened) == 1
     assert verdicts(device) == {"a": ("unknown", "2", "disagree", "view"), "b": ("missing", "2", "", "both")}
 

@@ -30,6 +30,7 @@ from patchherd.packages.windows import windows_report
 from patchherd.settings import Settings
 from tests.server.advisories import SAMPLES, taken
 from tests.server.api import Api
+from tests.server.interposing import after_next, before_next
 from tests.server.queries import queries
 
 SERVER_2022 = {
@@ -529,14 +530,7 @@ def test_what_the_host_itself_called_critical_is_so_again_with_its_next_report(w
 def test_a_report_during_the_evaluation_wins(win: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
     win.report(offer("KB5040000"), offer("KB5050001"), hotfix("KB1"))
     taken("msrc", "msrc-2026-jan.json")
-    judge = windows_reports.judge
-
-    def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(windows_reports, "judge", judge)
-        win.report(offer("KB5040000"), hotfix("KB1"))
-        return judge(*args)
-
-    monkeypatch.setattr(windows_reports, "judge", meanwhile)
+    before_next(monkeypatch, windows_reports, "judge", lambda: win.report(offer("KB5040000"), hotfix("KB1")))
     with database.connection():
         assert background.evaluate_due(win.settings) == 0
     assert win.verdicts() == {"KB5040000": ("missing", None)}
@@ -546,16 +540,12 @@ def test_a_report_during_the_evaluation_wins(win: Windows, monkeypatch: pytest.M
 
 
 def test_advisories_that_come_during_a_report_are_not_missed(win: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = windows_reports.judge
 
-    def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(windows_reports, "judge", judge)
-        judged = judge(*args)
+    def new_advisories() -> None:
         taken("msrc", "msrc-2026-jan.json")
         evaluated(win)
-        return judged
 
-    monkeypatch.setattr(windows_reports, "judge", meanwhile)
+    after_next(monkeypatch, windows_reports, "judge", new_advisories)
     win.report(offer("KB5040000"), offer("KB5050001"), hotfix("KB1"))
     assert win.missing() == {"KB5040000", "KB5050001"}
     assert evaluated(win) == 1
@@ -567,15 +557,7 @@ def test_advisories_that_come_during_the_evaluation_are_not_missed(
 ) -> None:
     win.report(offer("KB5040000"), offer("KB5050001"), offer("KB5060001"), hotfix("KB1"))
     taken("msrc", "msrc-2026-jan.json")
-    judge = windows_reports.judge
-
-    def meanwhile(*args: Any) -> Any:
-        monkeypatch.setattr(windows_reports, "judge", judge)
-        judged = judge(*args)
-        taken("msrc", "msrc-2026-feb.json")
-        return judged
-
-    monkeypatch.setattr(windows_reports, "judge", meanwhile)
+    after_next(monkeypatch, windows_reports, "judge", lambda: taken("msrc", "msrc-2026-feb.json"))
     with database.connection():
         background.evaluate_due(win.settings)
     assert win.missing() == {"KB5050001", "KB5060001"}
