@@ -1120,9 +1120,11 @@ class Dnf:
             updated = None
         visible, hidden = parse_upgrades(upgrades), {}
         replaced, barred = [], []
+        options = repository_options()
+        excluded = exclusions(options)
         if good:
-            hidden = self.hidden(visible)
-            replaced, barred = self.replaced(packages)
+            hidden = self.hidden(visible, options, excluded)
+            replaced, barred = self.replaced(packages, options, excluded)
         shown = NO_EXCLUDES if hidden else []
         rows = parse_advisory_list(self.query(*(shown + ["updateinfo", "list", "--available"]))[0])
         cves = parse_advisory_cves(self.query(*(shown + ["updateinfo", "info", "--available"]))[0]) if rows else {}
@@ -1142,17 +1144,15 @@ class Dnf:
         for package, rows_of in barred:
             if "availableVersion" not in package:
                 replace(package, rows_of, *told)
-                block(package, "excluded", why_excluded(rows_of[0][0], rows_of[0][3], exclusions(repository_options())))
+                block(package, "excluded", why_excluded(rows_of[0][0], rows_of[0][3], excluded))
         self.skip([package for package in packages if package["needsUpdate"]])
         return packages, repositories, updated, self.problems
 
-    def hidden(self, visible):
+    def hidden(self, visible, options, excluded):
         """Newer versions that only the configuration or a module stream hides.
 
         {(name, architecture): (version, repository, size, code, detail)}. dnf is asked only where something can hide.
         """
-        options = repository_options()
-        excluded = exclusions(options)
         caches = [option.split("=", 1)[1] for option in self.dnf if option.startswith("--setopt=cachedir=")]
         caches = caches or [options.get("main", {}).get("cachedir", "/var/cache/dnf"), "/var/cache/libdnf5"]
         modular = any(glob.glob(path + "/*/repodata/*modules*") for path in caches)
@@ -1181,16 +1181,15 @@ class Dnf:
             result[name, architecture] = (version, repository, size) + why
         return result
 
-    def replaced(self, packages):
+    def replaced(self, packages, options, excluded):
         """(what dnf replaces by packages of other names, what it would if the configuration did not hide those).
 
         Both as `replacements` tells it.
         """
-        options = repository_options()
         if options.get("main", {}).get("obsoletes", "1").lower() in ("0", "false", "no", "off"):
             return [], []
         visible = replacements(packages, parse_obsoletes(self.query("list", "--obsoletes")[0]))
-        if not exclusions(options):
+        if not excluded:
             return visible, []
         shown = replacements(packages, parse_obsoletes(self.query(*(NO_EXCLUDES + ["list", "--obsoletes"]))[0]))
         known = [package for package, _rows in visible]

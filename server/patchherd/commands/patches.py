@@ -15,6 +15,7 @@ from patchherd.commands.context import database_of, print_table
 from patchherd.devices.registry import find_device
 from patchherd.packages import listing
 from patchherd.packages.applicability import explain
+from patchherd.packages.reasons import replacements
 from patchherd.packages.severity import SEVERITIES
 
 _OF_DEVICE = ("severity", "package", "installed", "candidate", "kb", "verdict", "reason", "advisories")
@@ -34,8 +35,7 @@ def list_of_device(data: Path, reference: str, filters: dict[str, Any], as_json:
     for problem in found["problems"]:
         Console().print(f"[yellow]{problem}[/yellow]", highlight=False)
     for row in found["patches"]:
-        if row["replaced_by"]:
-            row["candidate"] = ", ".join(f"{new['name']} {new['version']}" for new in row["replaced_by"])
+        row["candidate"] = replacements(row["replaced_by"]) or row["candidate"]
     rows = [[*(row[name] for name in _OF_DEVICE), _rated(row)] for row in found["patches"]]
     print_table([*_OF_DEVICE, "rated by"], rows)
 

@@ -19,6 +19,7 @@ from patchherd.devices.registry import find_devices, find_group
 from patchherd.devices.views import LIST_COLUMNS, is_in_maintenance
 from patchherd.errors import BadRequest
 from patchherd.packages.patches import patch_state, patches_of
+from patchherd.packages.reasons import replacements
 from patchherd.settings import Settings
 
 
@@ -126,5 +127,4 @@ def plan_digest(plans: list[HostPlan]) -> str:
 
 
 def _wanted(change: dict[str, Any]) -> str:
-    versions = [f"{new['name']} {new['version']}" for new in change["replaced_by"] or ()]
-    return ", ".join(versions) or change["candidate"] or change["kb"] or ""
+    return replacements(change["replaced_by"]) or change["candidate"] or change["kb"] or ""

@@ -93,12 +93,15 @@ Wanted = dict[str, str | None]
 
 
 def _wanted(change: DeploymentChange) -> Wanted:
-    return {new["name"]: new["version"] for new in change.replaced_by or ()} or {"": change.candidate}
+    return _versions(change.replaced_by, change.candidate)
 
 
 def _proposed(item: dict[str, Any]) -> Wanted:
-    new = {new["name"]: new["version"] for new in item.get("replacedBy") or ()}
-    return new or {"": item.get("availableVersion")}
+    return _versions(item.get("replacedBy"), item.get("availableVersion"))
+
+
+def _versions(replaced_by: list[dict[str, Any]] | None, version: str | None) -> Wanted:
+    return {new["name"]: new["version"] for new in replaced_by or ()} or {"": version}
 
 
 def _offered(report: dict[str, Any]) -> dict[Identity, Wanted]:

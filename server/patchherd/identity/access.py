@@ -126,13 +126,12 @@ def check_grant(permissions: Iterable[str]) -> None:
 
 def view_of_request() -> Any:
     """The function that will answer this request; None when no route matches."""
-    asked = request._get_current_object()  # type: ignore[attr-defined]
-    if asked.endpoint is None:
+    if request.endpoint is None:
         return None
-    view: Any = current_app.view_functions[asked.endpoint]
+    view: Any = current_app.view_functions[request.endpoint]
     if (view_class := getattr(view, "view_class", None)) is None:
         return view
-    method = asked.method.lower()
+    method = request.method.lower()
     return getattr(view_class, method, None) or (view_class.get if method == "head" else None)
 
 

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import msgspec
 
 HOST_REASONS = ("held", "pinned", "excluded", "module", "dependency", "esm", "phased", "hidden", "blocked")
@@ -29,8 +32,12 @@ def blocked_reason(code: str, detail: str | None) -> str:
 
 def replaced_reason(replaced_by: str) -> str:
     """The reason of a verdict on a package that others replace; see `Finding.replaced_by`."""
-    named = [f"{new['name']} {new['version']}" for new in msgspec.json.decode(replaced_by)]
-    return f"{REPLACED}: by {' and '.join(named)}"
+    return f"{REPLACED}: by {replacements(msgspec.json.decode(replaced_by), ' and ')}"
+
+
+def replacements(replaced_by: Iterable[dict[str, Any]] | None, between: str = ", ") -> str:
+    """What takes a package's place, names and versions; empty when nothing does."""
+    return between.join(f"{new['name']} {new['version']}" for new in replaced_by or ())
 
 
 def has_code(reason: str | None, codes: list[str]) -> bool:

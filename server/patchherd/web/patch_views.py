@@ -19,6 +19,7 @@ from patchherd.identity.access import requires
 from patchherd.packages.applicability.explain import explain
 from patchherd.packages.listing import fleet_patches
 from patchherd.packages.patches import VERDICTS
+from patchherd.packages.reasons import replacements
 from patchherd.packages.severity import SEVERITIES
 from patchherd.web import words
 from patchherd.web.room import room, with_query
@@ -34,7 +35,8 @@ VERDICT_CHOICES = {verdict: words.VERDICTS[verdict] for verdict in VERDICTS if v
 """Who chooses none sees what is missing."""
 _KIND_FILTERS = {"security": {"security": True}, "exploited": {"exploited": True}, "other": {"security": False}}
 
-for _name in ("reason_words", "step_words", "witness", "replacements", "age"):
+room.add_app_template_global(replacements, "replacements")
+for _name in ("reason_words", "step_words", "witness", "age"):
     room.add_app_template_global(getattr(words, _name), _name)
 room.app_context_processor(lambda: {"verdict_words": words.VERDICTS, "verdict_classes": words.VERDICT_CLASSES})
 

@@ -75,11 +75,6 @@ def witness(row: dict[str, Any]) -> str:
     return {"node": "the host", "view": view, "both": f"the host and {view}"}[row["decided_by"]]
 
 
-def replacements(replaced_by: list[dict[str, Any]] | None) -> str:
-    """What takes a package's place, names and versions; empty when nothing does."""
-    return ", ".join(f"{new['name']} {new['version']}" for new in replaced_by or ())
-
-
 def age(row: dict[str, Any]) -> str:
     """For how many days a row has been there."""
     days: int = row["age_days"]

@@ -151,7 +151,7 @@ def merge(
 
 
 def _judge(ecosystem: str, node: Finding | None, one: Outdated, chosen: Chosen, context: Context) -> Finding:
-    evidence = {"by": context.by, "node": node and _said(node), "view": _shown(chosen)}
+    evidence = {"by": context.by, "node": node and said(node), "view": _shown(chosen)}
     if node is not None and _is_repair(node):
         return _with(node, evidence)
     detail = chosen.detail
@@ -252,7 +252,7 @@ def _blocked(
 
 
 def _only_node(node: Finding, context: Context) -> Finding:
-    evidence = {"by": context.by, "node": _said(node), "view": None}
+    evidence = {"by": context.by, "node": said(node), "view": None}
     if node.verdict == "missing" and context.assigned and node.candidate and not _is_repair(node):
         steps = _steps("", node.candidate, node.replaced_by)
         offered = " and ".join(f"{name} {version}".strip() for name, version in steps.items())
@@ -266,11 +266,12 @@ def _is_repair(node: Finding) -> bool:
     return node.verdict == "missing" and node.candidate == node.installed and not node.replaced_by
 
 
-def _said(node: Finding) -> list[Any]:
-    said = list(node[:_WORDS])
-    while said[-1] is None:
-        said.pop()
-    return said
+def said(node: Finding) -> list[Any]:
+    """What the host itself said, for the evidence of a finding that is another one; see `raw_finding`."""
+    words = list(node[:_WORDS])
+    while words[-1] is None:
+        words.pop()
+    return words
 
 
 def _with(node: Finding, evidence: dict[str, Any], **changes: Any) -> Finding:

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from patchherd.database import json_text
+from patchherd.packages.applicability.merge import said
 from patchherd.packages.applicability.supersedence import Settled, settled
 from patchherd.packages.applicability.windows_products import Build, Product, fits, products_in
 from patchherd.packages.applicability.windows_sources import Advised, Offered, Update
@@ -20,8 +21,6 @@ from patchherd.packages.evaluate import Finding
 from patchherd.packages.models import NAME_LENGTH
 from patchherd.packages.severity import normalised
 
-WORDS = Finding._fields.index("replaced_by")
-"""Columns of a finding that the host alone fills."""
 MAX_ADDED = 500
 """Updates that only views ask for, of one device: the newest ones."""
 WANTED = frozenset({"Security Updates", "Critical Updates", "Update Rollups", "Updates", "Service Packs"})
@@ -223,7 +222,7 @@ def _changed(
 ) -> Finding:
     """A finding of the host with another verdict; what it was is kept (see `merge.raw_finding`)."""
     view = _shown(*listed) if listed else None
-    told = {"node": list(finding[:WORDS]), "view": view, **evidence}
+    told = {"node": said(finding), "view": view, **evidence}
     severity = normalised(listed[1].severity) if listed and finding.severity_source in {"none", "unrated"} else None
     if severity:
         finding = finding._replace(severity=severity, severity_source="msrc", security=True)
